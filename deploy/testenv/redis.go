@@ -1,0 +1,272 @@
+// Package testenv gives tests the real parts that jitgate works with: Redis
+// servers, identity providers and browsers. Everything that it starts listens
+// on the loopback interface and ends with the test.
+package testenv
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// startTimeout is how long a server that a test starts may take to answer.
+const startTimeout = 15 * time.Second
+
+// runServer starts "$@", tells its process ID and ends it when standard input
+// closes. The test binary holds the other end, so that a server never outlives
+// it, not even when it is killed or panics. The shell gives up standard error,
+// so that it closes when the server ends.
+const runServer = `"$@" >&2 & pid=$!; exec 2>/dev/null; echo $pid; read -r _; kill -9 $pid; wait $pid`
+
+// Need skips the test because what is missing, unless the environment variable
+// CI is set: there it fails the test. Install says how to get it.
+func Need(t testing.TB, what, install string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s is missing; install it with: %s", what, install)
+	}
+	t.Skipf("%s is missing; install it with: %s", what, install)
+}
+
+// FreePort returns a TCP port that was free on 127.0.0.1 a moment ago.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// Prefix returns a key prefix that no other test uses.
+func Prefix(t testing.TB) string {
+	t.Helper()
+	return "test-" + rand.Text() + ":"
+}
+
+// Stores runs a test twice: as subtest "embedded" against an in-process store
+// of its own, and as subtest "redis" against a real redis-server, which all
+// tests of the binary share. A test must keep to the keys below its [Prefix].
+func Stores(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		run(t, Client(t, Embedded(t).Addr()))
+	})
+	t.Run("redis", func(t *testing.T) {
+		needRedis(t)
+		s, err := sharedServer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, Client(t, s.Addr))
+	})
+}
+
+// Embedded starts an in-process store whose keys expire by the clock, as those
+// of a real one do. Its SetTime moves that clock.
+func Embedded(t testing.TB) *miniredis.Miniredis {
+	t.Helper()
+	m := miniredis.NewMiniRedis()
+	m.ClockTTL(true)
+	if err := m.StartAddr("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+// Client returns a client of the store at addr, closed when the test ends.
+func Client(t testing.TB, addr string) redis.UniversalClient {
+	t.Helper()
+	rdb := newClient(addr)
+	t.Cleanup(func() { rdb.Close() })
+	return rdb
+}
+
+// A Server is a redis-server that keeps nothing on disk.
+type Server struct {
+	Addr string // host:port on the loopback interface
+	PID  int
+
+	shell *exec.Cmd
+	stdin io.Closer
+	stop  sync.Once
+	ended chan struct{} // closed when the server is gone
+	log   bytes.Buffer  // what it wrote; to be read when it is gone
+}
+
+// RedisServer starts a redis-server for one test, with further arguments such
+// as "--requirepass", "secret". It ends with the test.
+func RedisServer(t testing.TB, args ...string) *Server {
+	t.Helper()
+	needRedis(t)
+	s, err := startServer(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Stop kills the server, as a crash would, and waits until it is gone.
+func (s *Server) Stop() {
+	s.stop.Do(func() {
+		s.stdin.Close()
+		<-s.ended
+		s.shell.Wait()
+	})
+}
+
+// Pause freezes the server: connections stay open and nothing is answered.
+func (s *Server) Pause() { syscall.Kill(s.PID, syscall.SIGSTOP) }
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() { syscall.Kill(s.PID, syscall.SIGCONT) }
+
+// sharedServer is the server that all tests of the binary share. It ends when
+// the binary does.
+var sharedServer = sync.OnceValues(func() (*Server, error) { return startServer(nil) })
+
+// needRedis skips the test where redis-server is missing.
+func needRedis(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		Need(t, "redis-server", "apt-get install redis-server")
+	}
+}
+
+// startServer starts a redis-server on a free port. It tries again where
+// something else took the port in between.
+func startServer(args []string) (*Server, error) {
+	var failed error
+	for range 3 {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		s, err := launch(port, args)
+		if err != nil {
+			return nil, err
+		}
+		if failed = s.awaitReady(); failed == nil {
+			return s, nil
+		}
+		s.Stop()
+		failed = fmt.Errorf("starting redis-server: %w\n%s", failed, s.log.String())
+	}
+	return nil, failed
+}
+
+// launch starts the process and returns before it answers.
+func launch(port int, args []string) (*Server, error) {
+	argv := []string{"-c", runServer, "sh", "redis-server", "--bind", "127.0.0.1",
+		"--port", strconv.Itoa(port), "--save", "", "--appendonly", "no", "--dir", os.TempDir()}
+	s := &Server{
+		Addr:  net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+		shell: exec.Command("sh", append(argv, args...)...),
+		ended: make(chan struct{}),
+	}
+	stdin, err := s.shell.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := s.shell.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := s.shell.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.shell.Start(); err != nil {
+		return nil, err
+	}
+	s.stdin = stdin
+	go func() {
+		defer close(s.ended)
+		io.Copy(&s.log, stderr)
+	}()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err == nil {
+		s.PID, err = strconv.Atoi(strings.TrimSpace(line))
+	}
+	if err != nil {
+		s.Stop()
+		return nil, fmt.Errorf("starting redis-server: %w", err)
+	}
+	return s, nil
+}
+
+// awaitReady waits until the server answers, and is the one that was started.
+func (s *Server) awaitReady() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	want := fmt.Sprintf("process_id:%d\r\n", s.PID)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		info, err := s.info(ctx)
+		switch {
+		case err == nil && strings.Contains(info, want):
+			return nil
+		case err == nil:
+			return fmt.Errorf("another server has %s", s.Addr)
+		}
+		select {
+		case <-s.ended:
+			return errors.New("it ended at once")
+		case <-ctx.Done():
+			return fmt.Errorf("no answer from %s: %w", s.Addr, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// info returns the server section of INFO.
+func (s *Server) info(ctx context.Context) (string, error) {
+	// The client would dial five times, and log that.
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr)
+	if err != nil {
+		return "", err
+	}
+	conn.Close()
+	rdb := newClient(s.Addr)
+	defer rdb.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return rdb.Info(ctx, "server").Result()
+}
+
+func newClient(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:                     addr,
+		ContextTimeoutEnabled:    true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
