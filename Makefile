@@ -1,0 +1,16 @@
+GO ?= go
+
+.PHONY: build test clean
+
+build: # the static binary bin/jitgate
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
+
+test: # everything that CI runs
+	./deploy/testenv/install.sh
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -race -vet=off -timeout 8m ./...
+
+clean:
+	rm -rf bin

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is missing here, with apt-get. When all is
+# there it only looks, so it may run before every test run.
+#
+# What cannot be installed is named, and the script goes on: the tests that need
+# it are skipped, or fail where CI is set.
+set -euo pipefail
+
+# Services that the packages below bring. Nothing here needs them: the tests
+# start servers of their own.
+services='redis-server apache2'
+
+policy=/usr/sbin/policy-rc.d
+simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
+sudo='' prepared='' updated=''
+
+main() {
+  have redis-server ||
+    install Redis redis-server
+  have chromium || have google-chrome ||
+    install Chromium chromium
+  have_simplesaml ||
+    install SimpleSAMLphp simplesamlphp php-cli php-xml php-mbstring
+  { have openssl && [ -s /etc/ssl/certs/ca-certificates.crt ]; } ||
+    install OpenSSL openssl ca-certificates
+  { have cc && [ -e /usr/include/stdlib.h ]; } ||
+    install 'a C compiler, for go test -race' gcc libc6-dev
+}
+
+say() { printf 'testenv: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null; }
+have_simplesaml() {
+  [ -r $simplesaml ] && have php &&
+    php -r 'exit(array_diff(["dom", "mbstring", "openssl"], array_map("strtolower", get_loaded_extensions())) ? 1 : 0);'
+}
+
+# install WHAT PACKAGE... installs the packages, from a fresh list at the second try.
+install() {
+  local what=$1 output
+  shift
+  if ! prepare; then
+    say "$what is missing, and there is no way to install it: $why (Debian's packages: $*)"
+    return 0
+  fi
+  say "installing $what: $*"
+  if output=$(apt_install "$@" 2>&1); then
+    return 0
+  fi
+  if [ -z "$updated" ]; then
+    updated=1
+    apt update >/dev/null 2>&1 || true
+    if output=$(apt_install "$@" 2>&1); then
+      return 0
+    fi
+  fi
+  if ! apt-cache show "$1" 2>/dev/null | grep -q .; then
+    say "$what is not in this release of Debian: there is no package $1"
+    return 0
+  fi
+  say "$what could not be installed:"
+  printf '%s\n' "$output" | tail -n 15
+}
+
+# prepare sees to it, once, that packages can be installed and that none of
+# their services start. Where it returns false, why says what is in the way.
+prepare() {
+  [ -z "$prepared" ] || return 0
+  why='this is not Debian, or a relative of it'
+  have apt-get || return 1
+  if [ "$(id -u)" != 0 ]; then
+    why='only root may, and there is no sudo'
+    have sudo || return 1
+    sudo=sudo
+  fi
+  prepared=1
+  old_services=$(installed_services)
+  trap restore EXIT
+  # Somebody else's policy stays, whatever it says.
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+    $sudo chmod 755 $policy
+    made_policy=1
+  fi
+}
+
+apt() { $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+apt_install() { apt -y --no-install-recommends install "$@"; }
+
+installed_services() {
+  local s
+  for s in $services; do
+    [ ! -e "/etc/init.d/$s" ] || printf ' %s ' "$s"
+  done
+}
+
+# restore takes the policy away and disables the services that were not here before.
+restore() {
+  local s
+  [ -z "${made_policy:-}" ] || $sudo rm -f $policy
+  for s in $(installed_services); do
+    case $old_services in *" $s "*) continue ;; esac
+    $sudo deb-systemd-helper disable "$s.service" >/dev/null 2>&1 || true
+    $sudo update-rc.d "$s" disable >/dev/null 2>&1 || true
+    say "service $s is installed, not started, and disabled"
+  done
+}
+
+main
