@@ -1,0 +1,342 @@
+package session
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+)
+
+// A clock is one that tests move.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// stores runs a test on both stores, with an hour of idle time, eight of
+// lifetime, and a clock to move.
+func stores(t *testing.T, run func(t *testing.T, s *Store, c *clock)) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		c := &clock{now: time.Now()}
+		run(t, &Store{Redis: rdb, Prefix: testenv.Prefix(t), Idle: time.Hour, Lifetime: 8 * time.Hour, Now: c.Now}, c)
+	})
+}
+
+func create(t *testing.T, s *Store, r Record) (Record, []byte) {
+	t.Helper()
+	r, id, err := s.Create(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, id
+}
+
+// alive reports whether id is a session now.
+func alive(t *testing.T, s *Store, id []byte) bool {
+	t.Helper()
+	_, ok, err := s.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
+}
+
+func ann(host, login string) Record {
+	return Record{Host: host, Directory: "acme", UserID: "u1", IdP: "acme", Login: login, NameID: "n", SessionIndex: "i"}
+}
+
+func TestCreateGet(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		want, id := create(t, s, ann("wiki.example.com", "l1"))
+		got, ok, err := s.Get(t.Context(), id)
+		if err != nil || !ok {
+			t.Fatalf("Get = %v, %v, want a session", ok, err)
+		}
+		if got != want {
+			t.Errorf("Get = %+v, want %+v", got, want)
+		}
+		keys := s.Redis.Keys(t.Context(), s.Prefix+"s:*").Val()
+		if len(keys) != 1 || strings.Contains(keys[0], base64.RawURLEncoding.EncodeToString(id)) {
+			t.Errorf("keys = %q, want one that does not hold the ID", keys)
+		}
+		for _, unknown := range [][]byte{nil, id[:31], make([]byte, 32), append(id, 0)} {
+			if alive(t, s, unknown) {
+				t.Errorf("ID %x is a session", unknown)
+			}
+		}
+	})
+}
+
+// A record that a mixed-up reply or a copied key brings is nobody's session.
+func TestForeignRecord(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		r, _ := create(t, s, ann("h", "l1"))
+		data := s.Redis.Get(t.Context(), s.key(r.Key)).Val()
+		other := make([]byte, 32)
+		s.Redis.Set(t.Context(), s.key(hash(other)), data, time.Minute)
+		if alive(t, s, other) {
+			t.Error("a record under another key is a session")
+		}
+	})
+}
+
+func TestEnds(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		_, idle := create(t, s, ann("h", "idle"))
+		capped := ann("h", "capped")
+		capped.Expires = c.Now().Add(10 * time.Minute) // the IdP's SessionNotOnOrAfter
+		_, short := create(t, s, capped)
+		late := ann("h", "late")
+		late.Expires = c.Now().Add(100 * time.Hour)
+		lateRecord, used := create(t, s, late)
+		if got, want := lateRecord.Expires, c.Now().Add(s.Lifetime); !got.Equal(want) {
+			t.Errorf("Expires = %v, want %v", got, want)
+		}
+
+		c.Add(10*time.Minute - time.Second)
+		if !alive(t, s, short) {
+			t.Error("ended before SessionNotOnOrAfter")
+		}
+		c.Add(time.Second)
+		if alive(t, s, short) {
+			t.Error("alive at SessionNotOnOrAfter")
+		}
+		for range 9 {
+			r, ok, err := s.Get(t.Context(), used)
+			if err != nil || !ok {
+				t.Fatalf("in use, Get = %v, %v", ok, err)
+			}
+			if err := s.Touch(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			c.Add(50 * time.Minute)
+		}
+		if alive(t, s, idle) {
+			t.Error("alive after an idle hour")
+		}
+		if !alive(t, s, used) {
+			t.Error("ended in use, before its lifetime")
+		}
+		r, _, _ := s.Get(t.Context(), used)
+		if err := s.Touch(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		c.Add(21 * time.Minute) // 8 h 1 min since Create
+		if alive(t, s, used) {
+			t.Error("alive after its lifetime")
+		}
+	})
+}
+
+// Redis forgets a session by itself: what ended takes up no room.
+func TestRedisExpires(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		r, _ := create(t, s, ann("h", "l"))
+		ttl := s.Redis.PTTL(t.Context(), s.key(r.Key)).Val()
+		if ttl > s.Idle || ttl < s.Idle-time.Minute {
+			t.Errorf("TTL = %v, want %v", ttl, s.Idle)
+		}
+		c.Add(30 * time.Minute)
+		if err := s.Touch(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if ttl := s.Redis.PTTL(t.Context(), s.key(r.Key)).Val(); ttl < s.Idle-time.Minute {
+			t.Errorf("TTL after use = %v, want %v", ttl, s.Idle)
+		}
+		index := s.Redis.TTL(t.Context(), s.index(r)).Val()
+		if index < s.Lifetime {
+			t.Errorf("TTL of the index = %v, want at least %v", index, s.Lifetime)
+		}
+	})
+}
+
+func TestTouch(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		r, id := create(t, s, ann("h", "l"))
+		commands := count(s.Redis)
+		c.Add(59 * time.Second)
+		if err := s.Touch(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if n := commands(); n != 0 {
+			t.Errorf("%d commands within a minute, want 0", n)
+		}
+		c.Add(time.Second)
+		if err := s.Revoke(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Touch(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if alive(t, s, id) {
+			t.Error("Touch brought back a session that was ended")
+		}
+	})
+}
+
+func TestRevoke(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		r, base := create(t, s, ann("sso.example.com", "l1"))
+		_, wiki := create(t, s, ann("wiki.example.com", "l1"))
+		_, phone := create(t, s, ann("wiki.example.com", "l2"))
+		stranger := ann("wiki.example.com", "l1") // never happens: Login is random
+		stranger.UserID = "u2"
+		_, other := create(t, s, stranger)
+		s.Redis.ZRem(t.Context(), s.index(r), r.Key)
+		if err := s.Revoke(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			why  string
+			id   []byte
+			want bool
+		}{
+			{"the session itself, though not in the index", base, false},
+			{"the same login on another host", wiki, false},
+			{"the user's other login", phone, true},
+			{"another user", other, true},
+		} {
+			if got := alive(t, s, test.id); got != test.want {
+				t.Errorf("%s: alive = %v, want %v", test.why, got, test.want)
+			}
+		}
+	})
+}
+
+func TestAtMostTwenty(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		var ids [][]byte
+		for range 23 {
+			r := ann("h", "")
+			r.Expires = c.Now().Add(s.Lifetime - time.Duration(len(ids))*time.Minute) // later ones end earlier
+			_, id := create(t, s, r)
+			ids = append(ids, id)
+			c.Add(time.Second)
+		}
+		for i, id := range ids {
+			if got, want := alive(t, s, id), i >= 3; got != want {
+				t.Errorf("session %d: alive = %v, want %v", i, got, want)
+			}
+		}
+	})
+}
+
+func TestStoreDown(t *testing.T) {
+	t.Parallel()
+	m := testenv.Embedded(t)
+	s := &Store{Redis: testenv.Client(t, m.Addr()), Prefix: "p:", Idle: time.Hour, Lifetime: time.Hour, Now: time.Now}
+	r, id := create(t, s, ann("h", "l"))
+	m.SetError("LOADING Redis is loading the dataset in memory")
+	ctx := t.Context()
+	r.Seen = r.Seen.Add(-time.Hour)
+	_, _, getErr := s.Get(ctx, id)
+	_, _, createErr := s.Create(ctx, r)
+	_, offerErr := s.Offer(ctx, Handover{})
+	_, _, takeErr := s.Take(ctx, base64.RawURLEncoding.EncodeToString(id))
+	for name, err := range map[string]error{"Get": getErr, "Create": createErr, "Touch": s.Touch(ctx, r),
+		"Revoke": s.Revoke(ctx, r), "Offer": offerErr, "Take": takeErr} {
+		if err == nil {
+			t.Errorf("%s: no error while the store is down", name)
+		}
+	}
+	m.SetError("")
+	if !alive(t, s, id) {
+		t.Error("the session is gone after the outage")
+	}
+}
+
+func TestHandover(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		offer := func() (Handover, string) {
+			h := Handover{Session: "k", Host: "wiki.example.com", Nonce: "n", Return: "/p?q"}
+			code, err := s.Offer(t.Context(), h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.Offered = c.Now().UTC()
+			return h, code
+		}
+		want, code := offer()
+		got, ok, err := s.Take(t.Context(), code)
+		if err != nil || !ok || got.Host != want.Host || got.Nonce != want.Nonce || got.Return != want.Return || got.Session != want.Session {
+			t.Errorf("Take = %+v, %v, %v, want %+v", got, ok, err, want)
+		}
+		if _, ok, _ := s.Take(t.Context(), code); ok {
+			t.Error("a code was good twice")
+		}
+		_, code = offer()
+		if ttl := s.Redis.TTL(t.Context(), s.Redis.Keys(t.Context(), s.Prefix+"code:*").Val()[0]).Val(); ttl > time.Minute {
+			t.Errorf("TTL = %v, want a minute", ttl)
+		}
+		c.Add(time.Minute)
+		if _, ok, _ := s.Take(t.Context(), code); ok {
+			t.Error("a code was good after a minute")
+		}
+		commands := count(s.Redis)
+		for _, bad := range []string{"", "x", "*", strings.Repeat("A", 42), strings.Repeat("A", 44), strings.Repeat("\r\n", 21)} {
+			if _, ok, err := s.Take(t.Context(), bad); ok || err != nil {
+				t.Errorf("Take(%q) = %v, %v, want nothing", bad, ok, err)
+			}
+		}
+		if n := commands(); n != 0 {
+			t.Errorf("%d commands for what cannot be a code, want 0", n)
+		}
+	})
+}
+
+// count counts the commands that go to the store from now on.
+func count(rdb redis.UniversalClient) (commands func() int) {
+	h := new(countingHook)
+	rdb.AddHook(h)
+	return func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.n
+	}
+}
+
+type countingHook struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (h *countingHook) add(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.n += n
+}
+
+func (h *countingHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *countingHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (h *countingHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.add(len(cmds))
+		return next(ctx, cmds)
+	}
+}
