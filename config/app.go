@@ -1,0 +1,253 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	// plainPath matches the paths that have one spelling: the characters that
+	// no client, proxy or upstream encodes (RFC 3986, section 3.3) but for ;
+	// which some upstreams cut off.
+	plainPath = regexp.MustCompile(`^/[A-Za-z0-9._~!$&'()*+,=:@/-]*$`)
+
+	// headerName matches the names of HTTP headers (RFC 9110, section 5.1) with
+	// a letter in them.
+	headerName = regexp.MustCompile("^[0-9!#$%&'*+.^_`|~-]*[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]*$")
+)
+
+// App is a web application behind the gateway.
+type App struct {
+	// Name is what pages and logs call it: a-z, 0-9 and -, up to 64 characters.
+	// Required.
+	Name string `yaml:"name"`
+
+	// Host is the host that its visitors ask for, without a port. Default: that
+	// of base_url.
+	Host string `yaml:"host"`
+
+	// Path is where it begins on that host. Of several apps the longest path
+	// wins, in whole segments: /wiki is for /wiki and /wiki/x, not for /wikis.
+	// Default: /.
+	Path string `yaml:"path"`
+
+	// Upstream is the application's own address, like http://127.0.0.1:9000:
+	// scheme, host and port. Paths are forwarded as they came in. Required.
+	Upstream string `yaml:"upstream"`
+
+	// Allow says who may use it. Required; there is no default.
+	Allow Allow `yaml:"allow"`
+
+	// Public are paths that need no sign-in and get no identity headers: one
+	// path each, or with / at its end all below it. They are whole paths, and
+	// begin with the app's. Default: none.
+	Public []string `yaml:"public"`
+
+	// Headers say who the visitor is. Default: {preset: forwarded}.
+	Headers Headers `yaml:"headers"`
+
+	// UpstreamURL is Upstream, parsed by Load.
+	UpstreamURL *url.URL `yaml:"-"`
+}
+
+// Allow says who may use an app: exactly one of its fields. The zero Allow is
+// nobody.
+type Allow struct {
+	// Groups allows the members of any of these, configured or asserted.
+	Groups []string `yaml:"groups"`
+
+	// Entitlements allows those who have any of these.
+	Entitlements []string `yaml:"entitlements"`
+
+	// AnyUser allows everybody who has signed in, of whatever directory.
+	AnyUser bool `yaml:"any_user"`
+}
+
+// Headers are the request headers that tell an app who the visitor is: a
+// preset, lines of "Name: attribute", or both.
+type Headers struct {
+	// Preset is a set of headers. forwarded: X-Forwarded-User, -Email and
+	// -Groups, X-Jitgate-Directory, -Domain and -Entitlements. Default:
+	// forwarded where no other header is named, else none.
+	Preset string `yaml:"preset"`
+
+	// Set are further headers: the name, and the attribute whose value it
+	// carries. Besides the attributes of users, these are values: id, directory,
+	// groups and entitlements. Several values are joined as in
+	// X-Forwarded-Groups. Default: none.
+	Set map[string]string `yaml:",inline"`
+}
+
+func (r *report) checkApps(c *Config, n names) {
+	seen, routes := make(map[string]string), make(map[string]string)
+	for i := range c.Apps {
+		a, key := &c.Apps[i], fmt.Sprintf("apps[%d]", i)
+		r.checkName(key+".name", a.Name, "wiki", seen)
+		r.checkRoute(key, a, c.Base().Hostname())
+		route := a.Host + a.Path
+		if other, ok := routes[route]; ok {
+			r.add(key, "is at %s, where app %q is already; write another host or path", route, other)
+		}
+		routes[route] = a.Name
+		if a.Upstream == "" {
+			r.add(key+".upstream", "is missing; write the application's address, like http://127.0.0.1:9000")
+		} else {
+			a.UpstreamURL = r.origin(key+".upstream", a.Upstream, "http://127.0.0.1:9000")
+		}
+		r.checkAllow(key+".allow", a.Allow, n)
+		for j, p := range a.Public {
+			r.checkPublic(fmt.Sprintf("%s.public[%d]", key, j), p, a.Path)
+			if slices.Contains(a.Public[:j], p) {
+				r.add(fmt.Sprintf("%s.public[%d]", key, j), "%q is there already; remove one", p)
+			}
+		}
+		r.checkHeaders(key+".headers", &a.Headers, n)
+	}
+}
+
+// checkRoute checks a's host and path, and fills in their defaults.
+func (r *report) checkRoute(key string, a *App, baseHost string) {
+	if !r.has(key + ".host") {
+		a.Host = baseHost
+	} else if host, ok := normalHost(a.Host); ok {
+		a.Host = host
+	} else {
+		r.add(key+".host", "%q is not a host name; write one without scheme, port and path, like wiki.example.com", a.Host)
+	}
+	switch {
+	case !r.has(key + ".path"):
+		a.Path = "/"
+	case !canonical(a.Path) || a.Path != "/" && strings.HasSuffix(a.Path, "/"):
+		r.add(key+".path", "%q has more than one spelling; write a path like /wiki, without / at its end, //, dot segments, %%, ; and \\", a.Path)
+	case ours(a.Path):
+		r.add(key+".path", "%q is the gateway's own; write another", a.Path)
+	}
+}
+
+// canonical reports whether p is a path that has one spelling, with or without a
+// / at its end.
+func canonical(p string) bool {
+	clean := path.Clean(p)
+	return plainPath.MatchString(p) && (p == clean || p == clean+"/")
+}
+
+// ours reports whether p is the gateway's own, like /.jitgate/login.
+func ours(p string) bool {
+	return strings.HasPrefix(strings.ToLower(p)+"/", "/.jitgate/")
+}
+
+func (r *report) checkAllow(key string, a Allow, n names) {
+	switch kinds := r.given(key, "groups", "entitlements", "any_user"); {
+	case len(kinds) == 0:
+		r.add(key, "is missing, and there is no default; write {groups: [...]}, {entitlements: [...]} or {any_user: true}")
+	case len(kinds) > 1:
+		r.add(key, "has %s; keep one", strings.Join(kinds, " and "))
+	case kinds[0] == "groups" && len(a.Groups) == 0:
+		r.add(key+".groups", "is empty, so that nobody may use the app; write the groups that may")
+	case kinds[0] == "entitlements" && len(a.Entitlements) == 0:
+		r.add(key+".entitlements", "is empty, so that nobody may use the app; write the entitlements that let one")
+	case kinds[0] == "any_user" && !a.AnyUser:
+		r.add(key+".any_user", "is false, so that nobody may use the app; write true, groups or entitlements")
+	}
+	for i, g := range a.Groups {
+		if !slices.ContainsFunc(n.asserted, func(glob string) bool { return globMatches(glob, g) }) {
+			r.known(fmt.Sprintf("%s.groups[%d]", key, i), "group", g, n.groups)
+		}
+	}
+	for i, e := range a.Entitlements {
+		r.known(fmt.Sprintf("%s.entitlements[%d]", key, i), "entitlement", e, n.entitlements)
+	}
+}
+
+func globMatches(glob, name string) bool {
+	ok, err := path.Match(glob, name)
+	return err == nil && ok
+}
+
+// checkPublic checks one public path of the app at appPath.
+func (r *report) checkPublic(key, p, appPath string) {
+	below := strings.TrimSuffix(appPath, "/") + "/"
+	switch {
+	case !canonical(p):
+		r.add(key, "%q has more than one spelling; write a path like /healthz or /static/, without //, dot segments, %%, ; and \\", p)
+	case ours(p):
+		r.add(key, "%q is the gateway's own, and needs no sign-in anyway; remove it", p)
+	case p == below:
+		r.add(key, "%q makes the whole app public; write the paths that are meant", p)
+	case p != appPath && !strings.HasPrefix(p, below):
+		r.add(key, "%q is not of this app, whose path is %q; write a path that begins with it", p, appPath)
+	}
+}
+
+func (r *report) checkHeaders(key string, h *Headers, n names) {
+	if !r.has(key+".preset") && len(h.Set) == 0 {
+		h.Preset = "forwarded"
+	}
+	switch h.Preset {
+	case "remote-user", "shibboleth", "mellon", "grafana":
+		r.add(key+".preset", `%q is not in this release; write the headers that the app wants as lines of "Name: attribute" instead, like "Remote-User: userName"`, h.Preset)
+	case "forwarded":
+	default:
+		if r.has(key + ".preset") {
+			r.oneOf(key+".preset", h.Preset, "forwarded")
+		}
+	}
+	seen := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(h.Set)) {
+		r.checkHeader(join(key, name), name, h.Preset)
+		if other, ok := seen[squash(name)]; ok {
+			r.add(join(key, name), "%q and %q are the same header to some applications; remove one", name, other)
+		}
+		seen[squash(name)] = name
+		switch value := h.Set[name]; value {
+		case "id", "directory", "groups", "entitlements":
+		default:
+			r.known(join(key, name), "attribute", value, n.attributes)
+		}
+	}
+}
+
+// checkHeader checks that the gateway may set the header called name.
+func (r *report) checkHeader(key, name, preset string) {
+	switch s := squash(name); {
+	case !headerName.MatchString(name):
+		r.add(key, "%q cannot be the name of a header; write letters, digits and -, like X-Department", name)
+	case reserved(s) || strings.HasPrefix(strings.ToLower(name), "sec-"):
+		r.add(key, "%q has a meaning of its own in HTTP or for the gateway; write another name, like X-Department", name)
+	case preset == "forwarded" && slices.Contains([]string{"xforwardeduser", "xforwardedemail", "xforwardedgroups"}, s):
+		r.add(key, "%q is in the preset already; remove the preset, or this", name)
+	}
+}
+
+// reserved reports whether a header, given as squash returns it, is not for a
+// user's attributes: it frames the message, belongs to the connection, carries
+// credentials, or says where the request came from.
+func reserved(s string) bool {
+	switch s {
+	case "connection", "keepalive", "proxyconnection", "proxyauthenticate", "proxyauthorization", "te", "trailer",
+		"transferencoding", "upgrade", "host", "contentlength", "contenttype", "contentencoding", "expect", "range",
+		"cookie", "setcookie", "authorization", "origin", "referer", "accept", "acceptencoding", "useragent",
+		"forwarded", "xforwardedfor", "xforwardedproto", "xforwardedhost", "xrequestid":
+		return true
+	}
+	return strings.HasPrefix(s, "xjitgate")
+}
+
+// squash returns the form in which applications may take header names for the
+// same: lower-case, letters and digits alone.
+func squash(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			return c + 'a' - 'A'
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+			return c
+		}
+		return -1
+	}, name)
+}

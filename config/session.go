@@ -1,0 +1,81 @@
+package config
+
+import (
+	"encoding/base64"
+	"fmt"
+	"time"
+)
+
+// keySize is the length of a session key, in bytes.
+const keySize = 64
+
+// Session is how long a visitor stays signed in, and the keys of their cookie.
+type Session struct {
+	// Keys seal the session cookie: each names a secret (env:NAME or file:PATH)
+	// that is the base64 of 64 random bytes, as jitgate keygen makes it. The
+	// first seals; all are accepted, so that a new one can be put before the old
+	// ones, which are removed a lifetime later. Required.
+	Keys []Secret `yaml:"keys"`
+
+	// Idle ends a session after so long without a request, which is noted at
+	// most once a minute. From 1m up to the lifetime. Default: 1h.
+	Idle time.Duration `yaml:"idle"`
+
+	// Lifetime ends a session so long after sign-in, however busy it is. At most
+	// 24h. Default: 8h.
+	Lifetime time.Duration `yaml:"lifetime"`
+}
+
+// KeyBytes returns the decoded Keys, newest first, 64 bytes each.
+func (s Session) KeyBytes() [][]byte {
+	keys := make([][]byte, 0, len(s.Keys))
+	for _, k := range s.Keys {
+		key, err := base64.StdEncoding.DecodeString(k.Reveal())
+		if err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (r *report) checkSession(c *Session) {
+	const example = `write ["env:JITGATE_SESSION_KEY"], and make a key with: jitgate keygen`
+	if len(c.Keys) == 0 {
+		r.add("session.keys", "is missing; %s", example)
+	}
+	first := make(map[string]int)
+	for i, secret := range c.Keys {
+		path := fmt.Sprintf("session.keys[%d]", i)
+		key, err := base64.StdEncoding.DecodeString(secret.Reveal())
+		if err != nil {
+			r.add(path, "the key named here is not base64; make one with: jitgate keygen")
+			continue
+		}
+		if len(key) != keySize {
+			r.add(path, "the key named here has %d bytes and not %d; make one with: jitgate keygen", len(key), keySize)
+			continue
+		}
+		if earlier, ok := first[string(key)]; ok {
+			r.add(path, "the key named here is that of session.keys[%d] too; make another with: jitgate keygen", earlier)
+			continue
+		}
+		first[string(key)] = i
+	}
+	if !r.has("session.idle") {
+		c.Idle = time.Hour
+	}
+	if !r.has("session.lifetime") {
+		c.Lifetime = 8 * time.Hour
+	}
+	if c.Lifetime < time.Minute || c.Lifetime > 24*time.Hour {
+		r.add("session.lifetime", "%q is out of bounds; write at least 1m and at most 24h, like 8h", c.Lifetime)
+	}
+	switch {
+	case c.Idle < time.Minute:
+		r.add("session.idle", "%q is too short; write at least 1m, like 1h", c.Idle)
+	case c.Idle > c.Lifetime && r.has("session.idle"):
+		r.add("session.idle", "%q is longer than the lifetime of %q; write that or less", c.Idle, c.Lifetime)
+	case c.Idle > c.Lifetime:
+		c.Idle = c.Lifetime
+	}
+}
