@@ -251,6 +251,16 @@ func (idp *IdP) Good(sp SPInfo, requestID string, user User) *Message {
 	return m
 }
 
+// Refusal returns a message that tells sp, in answer to its request, that nobody
+// signed in and why. It has no Assertion, so the Response is signed.
+func (idp *IdP) Refusal(sp SPInfo, requestID string, status Status) *Message {
+	m := idp.Good(sp, requestID, User{})
+	m.Status = status
+	m.Omit = OmitAssertion
+	m.SignResponse = true
+	return m
+}
+
 // NewID returns a fresh ID for an element: an NCName with 160 random bits
 // (SAML 2.0 core, section 1.3.4).
 func NewID() string {

@@ -230,7 +230,7 @@ func verify(t *testing.T, el *etree.Element, certificate *x509.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := verifySignature(detached, []*x509.Certificate{certificate}); err != nil {
+	if _, err := verifySignature(detached, []*x509.Certificate{certificate}); err != nil {
 		t.Errorf("signature of %s: %v", el.Tag, err)
 	}
 }

@@ -81,10 +81,12 @@ type IdP struct {
 	options Options
 	handler http.Handler
 
-	mu    sync.Mutex
-	keys  []keyPair // in metadata; the first signs
-	users map[string]User
-	sps   map[string]serviceProvider
+	mu       sync.Mutex
+	keys     []keyPair // in metadata; the first signs
+	users    map[string]User
+	sps      map[string]serviceProvider // by entityID
+	browsers map[string]browser         // by the value of their cookie
+	signIns  map[string]signIn          // under way, by the value in the form
 }
 
 type keyPair struct {
@@ -108,7 +110,12 @@ func New(o Options) (*IdP, error) {
 	if o.Editable == nil {
 		o.Editable = []string{"department", "groups"}
 	}
-	idp := &IdP{options: o, users: make(map[string]User), sps: make(map[string]serviceProvider)}
+	idp := &IdP{
+		options: o,
+		users:   make(map[string]User), sps: make(map[string]serviceProvider),
+		browsers: make(map[string]browser), signIns: make(map[string]signIn),
+	}
+	idp.handler = idp.routes()
 	for _, user := range o.Users {
 		idp.users[user.Name] = user.clone()
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ func parseMetadata(metadata []byte) (*saml.EntityDescriptor, error) {
 		return nil, err
 	}
 	if entity.EntityID == "" {
-		return nil, fmt.Errorf("no entityID")
+		return nil, errors.New("it has no entityID")
 	}
 	return &entity, nil
 }
@@ -102,14 +103,16 @@ func keyCertificates(key saml.KeyDescriptor) ([]*x509.Certificate, error) {
 	return list, nil
 }
 
-// verifySignature checks el's enveloped signature against each certificate.
-func verifySignature(el *etree.Element, certificates []*x509.Certificate) error {
-	err := fmt.Errorf("no certificate")
+// verifySignature checks el's enveloped signature against each certificate and
+// returns the element that it covers.
+func verifySignature(el *etree.Element, certificates []*x509.Certificate) (*etree.Element, error) {
+	err := errors.New("there is no certificate")
 	for _, c := range certificates {
 		store := &dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{c}}
-		if _, err = dsig.NewDefaultValidationContext(store).Validate(el); err == nil {
-			return nil
+		var covered *etree.Element
+		if covered, err = dsig.NewDefaultValidationContext(store).Validate(el); err == nil {
+			return covered, nil
 		}
 	}
-	return err
+	return nil, err
 }
