@@ -100,7 +100,7 @@ func Client(t testing.TB, addr string) redis.UniversalClient {
 	return rdb
 }
 
-// A Server is a redis-server that keeps nothing on disk.
+// A Server is a process that listens on the loopback interface.
 type Server struct {
 	Addr string // host:port on the loopback interface
 	PID  int
@@ -161,7 +161,9 @@ func startServer(args []string) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := launch(port, args)
+		argv := []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
+			"--save", "", "--appendonly", "no", "--dir", os.TempDir()}
+		s, err := launch(port, append(argv, args...))
 		if err != nil {
 			return nil, err
 		}
@@ -174,13 +176,11 @@ func startServer(args []string) (*Server, error) {
 	return nil, failed
 }
 
-// launch starts the process and returns before it answers.
-func launch(port int, args []string) (*Server, error) {
-	argv := []string{"-c", runServer, "sh", "redis-server", "--bind", "127.0.0.1",
-		"--port", strconv.Itoa(port), "--save", "", "--appendonly", "no", "--dir", os.TempDir()}
+// launch starts a process that is to listen on port, and returns before it does.
+func launch(port int, argv []string) (*Server, error) {
 	s := &Server{
 		Addr:  net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
-		shell: exec.Command("sh", append(argv, args...)...),
+		shell: exec.Command("sh", append([]string{"-c", runServer, "sh"}, argv...)...),
 		ended: make(chan struct{}),
 	}
 	stdin, err := s.shell.StdinPipe()
@@ -209,7 +209,7 @@ func launch(port int, args []string) (*Server, error) {
 	}
 	if err != nil {
 		s.Stop()
-		return nil, fmt.Errorf("starting redis-server: %w", err)
+		return nil, fmt.Errorf("starting %s: %w", argv[0], err)
 	}
 	return s, nil
 }
