@@ -1,0 +1,127 @@
+// Package audit is the trail of what happened to users: who was created,
+// changed, let in or refused, when, and through which identity provider.
+//
+// The trail of a directory is a Redis stream, capped at about [MaxLen] entries.
+// Each entry has one field, [Field], which holds an [Event] as JSON. Entries
+// are only ever added. Those that go with a change are added by the script that
+// makes the change, so that neither is there without the other.
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Types of events.
+const (
+	UserCreated      = "user_created"      // a first login made a user; Attributes names what it has
+	UserUpdated      = "user_updated"      // Attributes names what changed
+	UserRenamed      = "user_renamed"      // UserName is the new name, From the old one
+	GroupJoined      = "group_joined"      // the user is in Group from now on
+	GroupLeft        = "group_left"        // the user is no longer in Group
+	Login            = "login"             // the user may have a session
+	LoginFailed      = "login_failed"      // Code says why
+	Logout           = "logout"            // the user ended the session
+	AttributeIgnored = "attribute_ignored" // Attributes names one that the identity provider sends and the configuration does not define
+)
+
+// Field is the name of the one field of an entry in the stream.
+const Field = "event"
+
+// MaxLen is about how many events of a directory are kept. Redis drops the
+// oldest ones in blocks, so that there may be some more.
+const MaxLen = 100_000
+
+// An Event is one thing that happened. It never holds the value of an
+// attribute but userName, and that only where userName is not sensitive.
+type Event struct {
+	Time      time.Time `json:"time"`                 // UTC, in milliseconds
+	Type      string    `json:"type"`                 // one of the constants above
+	Code      string    `json:"code,omitempty"`       // login_failed: the error code, as on the visitor's page
+	Directory string    `json:"directory,omitempty"`  // the directory's name
+	IdP       string    `json:"idp,omitempty"`        // name of the identity provider
+	UserID    string    `json:"user_id,omitempty"`    // where the user is known
+	UserName  string    `json:"user_name,omitempty"`  // as the user is called after the event
+	From      string    `json:"from,omitempty"`       // user_renamed: what the user was called before
+	Group     string    `json:"group,omitempty"`      // group_joined, group_left: the group's name
+	Client    string    `json:"client,omitempty"`     // address of the visitor
+	RequestID string    `json:"request_id,omitempty"` // of the request that it happened in
+
+	// Attributes are names: those set (user_created), changed (user_updated),
+	// at fault (login_failed) or ignored (attribute_ignored).
+	Attributes []string `json:"attributes,omitempty"`
+
+	// The attributes that came without a usable value, by their names: Absent
+	// ones were not in the assertion; Empty ones had an empty or blank value;
+	// NoValue ones were there with no value at all. A login lists those that
+	// the user had a value of before, a login_failed the one at fault.
+	Absent  []string `json:"absent,omitempty"`
+	Empty   []string `json:"empty,omitempty"`
+	NoValue []string `json:"no_value,omitempty"`
+}
+
+// An Entry is an event with its place in the trail.
+type Entry struct {
+	ID    string `json:"id"` // of the stream's entry, like 1700000000000-0
+	Event Event  `json:"event"`
+}
+
+// Key returns the Redis key of a directory's trail. That of the empty
+// directory holds what cannot be said to have happened in any.
+func Key(prefix, directory string) string {
+	return prefix + "{" + directory + "}:audit"
+}
+
+// Encode returns e as one line of JSON, as it stands in the stream.
+func (e Event) Encode() (string, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e); err != nil {
+		return "", fmt.Errorf("encoding %s event: %w", e.Type, err)
+	}
+	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// Append adds e to the trail at key. If it returns an error, the caller must
+// not do what e describes.
+func Append(ctx context.Context, rdb redis.UniversalClient, key string, e Event) error {
+	line, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	err = rdb.XAdd(ctx, &redis.XAddArgs{
+		Stream: key, MaxLen: MaxLen, Approx: true, Values: []string{Field, line},
+	}).Err()
+	if err != nil {
+		return fmt.Errorf("writing audit trail: %w", err)
+	}
+	return nil
+}
+
+// Read returns up to limit entries of the trail at key, oldest first: those
+// after the entry with ID after, or from the beginning where after is empty.
+func Read(ctx context.Context, rdb redis.UniversalClient, key, after string, limit int) ([]Entry, error) {
+	start := "-"
+	if after != "" {
+		start = "(" + after
+	}
+	messages, err := rdb.XRangeN(ctx, key, start, "+", int64(limit)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading audit trail: %w", err)
+	}
+	entries := make([]Entry, len(messages))
+	for i, m := range messages {
+		entries[i].ID = m.ID
+		line, _ := m.Values[Field].(string)
+		if err := json.Unmarshal([]byte(line), &entries[i].Event); err != nil {
+			return nil, fmt.Errorf("reading audit trail: entry %s: %w", m.ID, err)
+		}
+	}
+	return entries, nil
+}

@@ -1,0 +1,228 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jitgate/jitgate/provision/audit"
+)
+
+var (
+	//go:embed lookup.lua
+	lookupSource string
+	//go:embed commit.lua
+	commitSource string
+)
+
+// maxIgnored is how many ignored attributes are noted for each directory (J10).
+const maxIgnored = 1000
+
+// maxIgnoredName is how much of such an attribute's name is noted, in bytes.
+const maxIgnoredName = 256
+
+// keys are the Redis keys of a directory. They share a hash tag, so that one
+// script may use them all in a Redis Cluster.
+type keys struct {
+	users    string // hash: user ID -> record
+	names    string // hash: domain/userName, lower-case -> user ID
+	external string // hash: SHA-256 of the ExternalId -> user ID
+	list     string // sorted set, in order of the names: name, NUL, user ID
+	seen     string // hash: user ID -> time of the last login in ms, space, its nonce
+	audit    string // stream, see package audit
+	ignored  string // set: identity provider, space, name of an ignored attribute
+}
+
+// keys returns the keys of a directory.
+func (r *Registry) keys(directory string) keys {
+	tag := r.prefix + "{" + directory + "}:"
+	return keys{
+		users: tag + "users", names: tag + "names", external: tag + "external", list: tag + "list",
+		seen: tag + "seen", audit: audit.Key(r.prefix, directory), ignored: tag + "ignored",
+	}
+}
+
+// A record is a user as it is stored. Groups are the configured ones alone,
+// and what follows from them is left out: they are worked out anew whenever a
+// user is read, and kept to tell who joined and who left.
+type record struct {
+	User
+	Shadowed []string `json:"asserted_shadowed,omitempty"` // asserted groups of a name that the configuration has
+}
+
+// encode returns the record as it is stored; the same for the same record.
+func (rec record) encode() (string, error) {
+	rec.LastLogin, rec.Entitlements = time.Time{}, nil
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(rec); err != nil {
+		return "", fmt.Errorf("encoding user %s: %w", rec.ID, err)
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// decode reads a record as it is stored.
+func decode(stored string) (*record, error) {
+	rec := new(record)
+	if err := json.Unmarshal([]byte(stored), rec); err != nil {
+		return nil, fmt.Errorf("decoding user: %w", err)
+	}
+	return rec, nil
+}
+
+// nameField is the user's field in keys.names (J16).
+func nameField(domain, userName string) string {
+	return domain + "/" + lower(userName)
+}
+
+// externalField is the user's field in keys.external, "" without an ExternalId.
+func externalField(id string) string {
+	if id == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+// place is the user's member of keys.list.
+func (rec *record) place() string {
+	return nameField(rec.Domain, rec.UserName) + "\x00" + rec.ID
+}
+
+// ignoredMember is the member of keys.ignored for an ignored attribute.
+func ignoredMember(p *idp, name string) string {
+	return p.name + " " + name
+}
+
+// stored is a record with its encoding as it was read.
+type stored struct {
+	*record
+	json string
+}
+
+// found is what lookup finds.
+type found struct {
+	byExternal, byName stored   // their record is nil where there is none
+	unnoted            []string // ignored attributes that the audit trail does not have yet
+}
+
+// lookup finds the users that c may mean, in one trip.
+func (r *Registry) lookup(ctx context.Context, p *idp, c claims) (found, error) {
+	k := r.keys(p.directory)
+	args := []any{nameField(c.domain, c.userName), externalField(c.externalID), maxIgnored}
+	for _, name := range c.ignored[:min(len(c.ignored), maxIgnored)] {
+		args = append(args, ignoredMember(p, name))
+	}
+	reply, err := r.lookupScript.Run(ctx, r.rdb, []string{k.users, k.names, k.external, k.ignored}, args...).StringSlice()
+	if err != nil {
+		return found{}, fmt.Errorf("looking up user: %w", err)
+	}
+	if len(reply) < 2 {
+		return found{}, fmt.Errorf("looking up user: reply has %d parts", len(reply))
+	}
+	var f found
+	for _, member := range reply[2:] {
+		_, name, _ := strings.Cut(member, " ")
+		f.unnoted = append(f.unnoted, name)
+	}
+	for i, to := range []*stored{&f.byExternal, &f.byName} {
+		if reply[i] == "" {
+			continue
+		}
+		if to.record, err = decode(reply[i]); err != nil {
+			return found{}, err
+		}
+		to.json = reply[i]
+	}
+	return f, nil
+}
+
+// A change is what a login writes.
+type change struct {
+	before  stored // its record is nil for a new user
+	after   *record
+	json    string // of after; "" if the record stays as it is
+	time    time.Time
+	events  []audit.Event
+	ignored []audit.Event // each told only if nobody has noted the attribute yet
+	base    audit.Event   // what the events have in common
+}
+
+// commit writes ch, in one trip. It reports whether it did: not where somebody
+// else has changed the user since, or has taken the name or ExternalId.
+func (r *Registry) commit(ctx context.Context, p *idp, ch change, nonce string) (bool, error) {
+	k := r.keys(p.directory)
+	after := ch.after
+	var name, ext, place string
+	if before := ch.before.record; before != nil {
+		name, ext, place = nameField(before.Domain, before.UserName), externalField(before.ExternalID), before.place()
+	}
+	args := []any{
+		after.ID, strconv.FormatInt(ch.time.UnixMilli(), 10) + " " + nonce, ch.before.json, ch.json,
+		nameField(after.Domain, after.UserName), name, externalField(after.ExternalID), ext, after.place(), place,
+		audit.Field, audit.MaxLen, len(ch.events),
+	}
+	for i, e := range slices.Concat(ch.events, ch.ignored) {
+		line, err := e.Encode()
+		if err != nil {
+			return false, err
+		}
+		if i >= len(ch.events) {
+			args = append(args, ignoredMember(p, e.Attributes[0]))
+		}
+		args = append(args, line)
+	}
+	all := []string{k.users, k.names, k.external, k.list, k.seen, k.audit, k.ignored}
+	reply, err := r.commitScript.Run(ctx, r.rdb, all, args...).Text()
+	if err != nil {
+		return false, fmt.Errorf("writing user: %w", err)
+	}
+	return reply == "ok", nil
+}
+
+// fetch reads the users with these IDs of one directory, as far as there are
+// any, in one trip.
+func (r *Registry) fetch(ctx context.Context, directory string, ids ...string) ([]User, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	k := r.keys(directory)
+	var records, seen *redis.SliceCmd
+	_, err := r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		records, seen = pipe.HMGet(ctx, k.users, ids...), pipe.HMGet(ctx, k.seen, ids...)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading users: %w", err)
+	}
+	var users []User
+	for i, value := range records.Val() {
+		text, ok := value.(string)
+		if !ok {
+			continue
+		}
+		rec, err := decode(text)
+		if err != nil {
+			return nil, err
+		}
+		u := r.view(rec)
+		login, _ := seen.Val()[i].(string)
+		ms, _, _ := strings.Cut(login, " ")
+		if n, err := strconv.ParseInt(ms, 10, 64); err == nil {
+			u.LastLogin = time.UnixMilli(n).UTC()
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
