@@ -1,0 +1,206 @@
+package samlsp
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+	"github.com/crewjam/saml"
+	dsig "github.com/russellhaering/goxmldsig"
+)
+
+// maxRelayState is the longest RelayState (SAML bindings, 3.4.3 and 3.5.3).
+const maxRelayState = 80
+
+// Begun is a login that was begun: where to send the browser, and what the
+// response must answer.
+type Begun struct {
+	RequestID string
+	// Redirect is the URL to send the browser to. Empty where the IdP takes
+	// requests by POST alone; then Post is set.
+	Redirect string
+	Post     *Form
+}
+
+// A Form is what the browser must post to Action.
+type Form struct {
+	Action, SAMLRequest, RelayState string
+}
+
+// Begin makes a signed AuthnRequest (SAML core, 3.4.1) with an ID of 160 random
+// bits. The IdP will send relayState, 80 bytes at most, back with its response.
+//
+// It asks for nothing but an answer by POST: no NameID format, no context, no
+// fresh login, so that the IdP sends what it is set up to send.
+func (sp *SP) Begin(relayState string) (Begun, error) {
+	p, err := sp.current()
+	if err != nil {
+		return Begun{}, err
+	}
+	if len(relayState) > maxRelayState {
+		return Begun{}, fmt.Errorf("relay state of %d bytes; want %d at most", len(relayState), maxRelayState)
+	}
+	random := make([]byte, 20)
+	rand.Read(random) // never fails
+	id := "id-" + hex.EncodeToString(random)
+	if p.redirect != "" {
+		to, err := sp.redirect(sp.authnRequest(id, p.redirect), p.redirect, relayState)
+		return Begun{RequestID: id, Redirect: to}, err
+	}
+	request, err := sp.sign(sp.authnRequest(id, p.post))
+	if err != nil {
+		return Begun{}, err
+	}
+	text, err := serialize(request)
+	if err != nil {
+		return Begun{}, err
+	}
+	form := &Form{Action: p.post, SAMLRequest: base64.StdEncoding.EncodeToString(text), RelayState: relayState}
+	return Begun{RequestID: id, Post: form}, nil
+}
+
+func (sp *SP) authnRequest(id, destination string) *etree.Element {
+	request := etree.NewElement("samlp:AuthnRequest")
+	request.CreateAttr("xmlns:samlp", nsProtocol)
+	request.CreateAttr("xmlns:saml", nsAssertion)
+	request.CreateAttr("ID", id)
+	request.CreateAttr("Version", "2.0")
+	request.CreateAttr("IssueInstant", time.Now().UTC().Format("2006-01-02T15:04:05Z"))
+	request.CreateAttr("Destination", destination)
+	request.CreateAttr("AssertionConsumerServiceURL", sp.o.ACS)
+	request.CreateAttr("ProtocolBinding", saml.HTTPPostBinding)
+	request.CreateElement("saml:Issuer").SetText(sp.o.EntityID)
+	// Without AllowCreate an IdP with persistent NameIDs could turn away a
+	// visitor who comes here for the first time.
+	request.CreateElement("samlp:NameIDPolicy").CreateAttr("AllowCreate", "true")
+	return request
+}
+
+// redirect returns the URL of the HTTP Redirect binding (SAML bindings, 3.4.4.1).
+// The signature is over the very bytes of its three parameters, and not over a
+// query that the destination has of its own.
+func (sp *SP) redirect(request *etree.Element, destination, relayState string) (string, error) {
+	text, err := serialize(request)
+	if err != nil {
+		return "", err
+	}
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.BestCompression)
+	if err != nil {
+		return "", err
+	}
+	if _, err := w.Write(text); err != nil {
+		return "", err
+	}
+	if err := w.Close(); err != nil {
+		return "", err
+	}
+	query := "SAMLRequest=" + escape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	if relayState != "" {
+		query += "&RelayState=" + escape(relayState)
+	}
+	query += "&SigAlg=" + escape(dsig.RSASHA256SignatureMethod)
+	digest := sha256.Sum256([]byte(query))
+	signature, err := rsa.SignPKCS1v15(nil, sp.o.Key, crypto.SHA256, digest[:])
+	if err != nil {
+		return "", fmt.Errorf("signing a request: %w", err)
+	}
+	query += "&Signature=" + escape(base64.StdEncoding.EncodeToString(signature))
+	separator := "?"
+	if strings.Contains(destination, "?") {
+		separator = "&"
+	}
+	return destination + separator + query, nil
+}
+
+// escape escapes a query parameter, a space as %20: some IdPs decode and encode
+// again before they verify.
+func escape(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// sign returns request with an enveloped signature, which the schema has right
+// after the Issuer.
+func (sp *SP) sign(request *etree.Element) (*etree.Element, error) {
+	ctx, err := dsig.NewSigningContext(sp.o.Key, [][]byte{sp.o.Certificate.Raw})
+	if err != nil {
+		return nil, fmt.Errorf("signing a request: %w", err)
+	}
+	ctx.IdAttribute = "ID"
+	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
+	if err := ctx.SetSignatureMethod(dsig.RSASHA256SignatureMethod); err != nil {
+		return nil, fmt.Errorf("signing a request: %w", err)
+	}
+	signature, err := ctx.ConstructSignature(request, true)
+	if err != nil {
+		return nil, fmt.Errorf("signing a request: %w", err)
+	}
+	request.InsertChildAt(request.SelectElement("Issuer").Index()+1, signature)
+	return request, nil
+}
+
+// Metadata returns our own metadata for this IdP, to be imported there. It is not
+// signed, and has no end. It offers the POST binding alone, and asks for signed
+// assertions and for the encryption that is accepted (SAML metadata, 2.4.4).
+func (sp *SP) Metadata() ([]byte, error) {
+	root := etree.NewElement("md:EntityDescriptor")
+	root.CreateAttr("xmlns:md", nsMetadata)
+	root.CreateAttr("xmlns:ds", nsSignature)
+	root.CreateAttr("entityID", sp.o.EntityID)
+	role := root.CreateElement("md:SPSSODescriptor")
+	role.CreateAttr("AuthnRequestsSigned", "true")
+	role.CreateAttr("WantAssertionsSigned", "true")
+	role.CreateAttr("protocolSupportEnumeration", nsProtocol)
+	for _, use := range []string{"signing", "encryption"} {
+		key := role.CreateElement("md:KeyDescriptor")
+		key.CreateAttr("use", use)
+		data := key.CreateElement("ds:KeyInfo").CreateElement("ds:X509Data")
+		data.CreateElement("ds:X509Certificate").SetText(base64.StdEncoding.EncodeToString(sp.o.Certificate.Raw))
+		if use == "encryption" {
+			sp.encryptionMethods(key)
+		}
+	}
+	acs := role.CreateElement("md:AssertionConsumerService")
+	acs.CreateAttr("Binding", saml.HTTPPostBinding)
+	acs.CreateAttr("Location", sp.o.ACS)
+	acs.CreateAttr("index", "0")
+	acs.CreateAttr("isDefault", "true")
+	doc := etree.NewDocument()
+	doc.CreateProcInst("xml", `version="1.0" encoding="UTF-8"`)
+	doc.SetRoot(root)
+	doc.Indent(2)
+	return doc.WriteToBytes()
+}
+
+// encryptionMethods lists what may be used with the key, best first.
+func (sp *SP) encryptionMethods(key *etree.Element) {
+	methods := []string{
+		"http://www.w3.org/2009/xmlenc11#aes256-gcm",
+		"http://www.w3.org/2009/xmlenc11#aes128-gcm",
+	}
+	for _, name := range []string{"aes256-cbc", "aes192-cbc", "aes128-cbc"} {
+		if sp.allow[name] {
+			methods = append(methods, "http://www.w3.org/2001/04/xmlenc#"+name)
+		}
+	}
+	for _, method := range append(methods, algOAEP1, algOAEP11) {
+		key.CreateElement("md:EncryptionMethod").CreateAttr("Algorithm", method)
+	}
+}
+
+// serialize returns the element as a document of its own.
+func serialize(el *etree.Element) ([]byte, error) {
+	doc := etree.NewDocument()
+	doc.SetRoot(el)
+	return doc.WriteToBytes()
+}

@@ -1,0 +1,288 @@
+package samlsp
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+	"github.com/crewjam/saml"
+	dsig "github.com/russellhaering/goxmldsig"
+)
+
+// maxCertificates is how many signing certificates an IdP may have at a time.
+// One in use and one to come are usual.
+const maxCertificates = 4
+
+// An idp is an IdP as its metadata describes it. It is never changed once it is
+// made. Nothing else of the metadata is kept: artifact and logout endpoints do
+// not exist for us.
+type idp struct {
+	entityID     string
+	redirect     string // single sign-on service, "" if there is none of that binding
+	post         string
+	certificates []*x509.Certificate
+	ignored      []string // fingerprints of weak ones
+	validUntil   time.Time
+	descriptor   *saml.EntityDescriptor // the same, for crewjam
+}
+
+func (p *idp) fingerprints() []string {
+	list := make([]string, len(p.certificates))
+	for i, certificate := range p.certificates {
+		list[i] = fingerprint(certificate)
+	}
+	return list
+}
+
+// What is read of metadata (SAML metadata, 2.3 and 2.4).
+
+const nsMetadata = "urn:oasis:names:tc:SAML:2.0:metadata"
+
+type entityXML struct {
+	XMLName    xml.Name
+	EntityID   string       `xml:"entityID,attr"`
+	ValidUntil string       `xml:"validUntil,attr"`
+	Roles      []idpRoleXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata IDPSSODescriptor"`
+	Entities   []entityXML  `xml:"urn:oasis:names:tc:SAML:2.0:metadata EntityDescriptor"`
+	Aggregates []entityXML  `xml:"urn:oasis:names:tc:SAML:2.0:metadata EntitiesDescriptor"`
+}
+
+type idpRoleXML struct {
+	Protocols  string       `xml:"protocolSupportEnumeration,attr"`
+	ValidUntil string       `xml:"validUntil,attr"`
+	Keys       []keyXML     `xml:"urn:oasis:names:tc:SAML:2.0:metadata KeyDescriptor"`
+	Services   []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleSignOnService"`
+}
+
+type keyXML struct {
+	Use          string   `xml:"use,attr"`
+	Certificates []string `xml:"http://www.w3.org/2000/09/xmldsig# KeyInfo>X509Data>X509Certificate"`
+}
+
+type serviceXML struct {
+	Binding  string `xml:"Binding,attr"`
+	Location string `xml:"Location,attr"`
+}
+
+// find collects the IdPs in e, with the end of their validity: the earliest of
+// their own and of all aggregates around them.
+func (e *entityXML) find(found []idp, roles []idpRoleXML, until time.Time) ([]idp, []idpRoleXML, error) {
+	until, err := earliest(until, e.ValidUntil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.XMLName.Space != nsMetadata {
+		return nil, nil, fmt.Errorf("element %q is not SAML metadata", e.XMLName.Local)
+	}
+	if e.XMLName.Local == "EntityDescriptor" {
+		for _, role := range e.Roles {
+			end, err := earliest(until, role.ValidUntil)
+			if err != nil {
+				return nil, nil, err
+			}
+			found = append(found, idp{entityID: e.EntityID, validUntil: end})
+			roles = append(roles, role)
+		}
+		return found, roles, nil
+	}
+	for _, list := range [][]entityXML{e.Entities, e.Aggregates} {
+		for i := range list {
+			if found, roles, err = list[i].find(found, roles, until); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return found, roles, nil
+}
+
+// earliest returns the earlier of two ends, of which the first may be zero and
+// the second empty.
+func earliest(until time.Time, s string) (time.Time, error) {
+	if s == "" {
+		return until, nil
+	}
+	end, ok := parseTime(s)
+	if !ok {
+		return until, fmt.Errorf("validUntil %q is not a time", clip(s))
+	}
+	if !until.IsZero() && until.Before(end) {
+		return until, nil
+	}
+	return end, nil
+}
+
+// parseMetadata returns the one IdP in the metadata.
+func parseMetadata(data []byte, now time.Time) (*idp, error) {
+	var root entityXML
+	if err := xml.Unmarshal(data, &root); err != nil {
+		return nil, errors.New("not an XML document of SAML metadata")
+	}
+	found, roles, err := root.find(nil, nil, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%d identity providers in it; want one", len(found))
+	}
+	p, role := &found[0], roles[0]
+	if p.entityID == "" || len(p.entityID) > 1024 {
+		return nil, fmt.Errorf("entity ID %q is not one of 1 to 1024 bytes", clip(p.entityID))
+	}
+	if !p.validUntil.IsZero() && !now.Before(p.validUntil) {
+		return nil, fmt.Errorf("expired: valid until %s", p.validUntil.Format(time.RFC3339))
+	}
+	if !slices.Contains(strings.Fields(role.Protocols), nsProtocol) {
+		return nil, fmt.Errorf("the identity provider speaks %q, not SAML 2.0", clip(role.Protocols))
+	}
+	if err := p.readServices(role.Services); err != nil {
+		return nil, err
+	}
+	if err := p.readKeys(role.Keys); err != nil {
+		return nil, err
+	}
+	p.describe()
+	return p, nil
+}
+
+// readServices takes the first single sign-on service of each binding.
+func (p *idp) readServices(services []serviceXML) error {
+	for _, s := range services {
+		var to *string
+		switch s.Binding {
+		case saml.HTTPRedirectBinding:
+			to = &p.redirect
+		case saml.HTTPPostBinding:
+			to = &p.post
+		default:
+			continue // SOAP, artifact, vendors' own
+		}
+		u, err := endpoint(s.Location)
+		if err != nil {
+			return fmt.Errorf("single sign-on service: %w", err)
+		}
+		if *to == "" {
+			*to = u.String()
+		}
+	}
+	if p.redirect == "" && p.post == "" {
+		return errors.New("no single sign-on service of the Redirect or POST binding")
+	}
+	return nil
+}
+
+// readKeys takes the certificates that the IdP may sign with.
+func (p *idp) readKeys(keys []keyXML) error {
+	for _, key := range keys {
+		if key.Use != "" && key.Use != "signing" {
+			continue
+		}
+		for _, text := range key.Certificates {
+			der, err := base64.StdEncoding.DecodeString(stripSpace(text))
+			if err != nil {
+				return errors.New("a signing certificate is not base64")
+			}
+			certificate, err := x509.ParseCertificate(der)
+			if err != nil {
+				return fmt.Errorf("signing certificate: %w", err)
+			}
+			if !strong(certificate) {
+				p.ignored = append(p.ignored, fingerprint(certificate))
+				continue
+			}
+			if !slices.ContainsFunc(p.certificates, certificate.Equal) {
+				p.certificates = append(p.certificates, certificate)
+			}
+		}
+	}
+	if len(p.certificates) == 0 {
+		return fmt.Errorf("no signing certificate of RSA with 2048 bits or more, or ECDSA with P-256 or more (%d too weak)", len(p.ignored))
+	}
+	if len(p.certificates) > maxCertificates {
+		return fmt.Errorf("%d signing certificates; want %d at most", len(p.certificates), maxCertificates)
+	}
+	return nil
+}
+
+// strong reports whether a key is one whose signatures mean something.
+func strong(certificate *x509.Certificate) bool {
+	switch key := certificate.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return key.N.BitLen() >= 2048
+	case *ecdsa.PublicKey:
+		return key.Curve.Params().BitSize >= 256
+	}
+	return false
+}
+
+// describe makes crewjam's form of the IdP, of what is kept and nothing else.
+func (p *idp) describe() {
+	var role saml.IDPSSODescriptor
+	for _, certificate := range p.certificates {
+		data := saml.X509Data{X509Certificates: []saml.X509Certificate{{Data: base64.StdEncoding.EncodeToString(certificate.Raw)}}}
+		role.KeyDescriptors = append(role.KeyDescriptors, saml.KeyDescriptor{Use: "signing", KeyInfo: saml.KeyInfo{X509Data: data}})
+	}
+	p.descriptor = &saml.EntityDescriptor{EntityID: p.entityID, IDPSSODescriptors: []saml.IDPSSODescriptor{role}}
+}
+
+// signedMetadata returns the metadata as it was signed by signer: the root
+// element, in canonical form.
+func signedMetadata(data []byte, signer *x509.Certificate) ([]byte, error) {
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(data); err != nil || doc.Root() == nil {
+		return nil, errors.New("not an XML document")
+	}
+	root := doc.Root()
+	signatures := root.SelectElements("Signature")
+	if len(signatures) != 1 {
+		return nil, fmt.Errorf("%d signatures on the root element; want one, since there is a signer_file", len(signatures))
+	}
+	// The same schema as for a signature in a message, without the namespaces
+	// that metadata declares at its root and does not use there.
+	alone, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("").Canonicalize(signatures[0])
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	err = preflightSignature(alone, root.SelectAttrValue("ID", ""))
+	if err != nil {
+		return nil, notSigned(err)
+	}
+	signed, err := verify(root, []*x509.Certificate{signer})
+	if err != nil {
+		return nil, notSigned(err)
+	}
+	return canonical(signed)
+}
+
+// notSigned says of metadata what a Refusal says of a response.
+func notSigned(err error) error {
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		return fmt.Errorf("its signature is refused: %s %q", r.Check, r.Got)
+	}
+	return fmt.Errorf("signature: %w", err)
+}
+
+// parsePEMCertificate returns the one certificate in a PEM file.
+func parsePEMCertificate(data []byte) (*x509.Certificate, error) {
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("want one certificate in PEM")
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	if !strong(certificate) {
+		return nil, errors.New("its key is too weak")
+	}
+	return certificate, nil
+}

@@ -1,0 +1,74 @@
+package samlsp
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// minRemembered is the shortest time that a claim is kept. The state of a login
+// lives for 15 minutes in the browser: until then its request must stay used.
+const minRemembered = 15 * time.Minute
+
+// A Replay remembers, for all replicas, which requests were answered and which
+// assertions were used.
+//
+// Its keys are prefix + "replay:{idp}:r:" and ":a:" + the SHA-256 of the ID, so
+// that the two of one login are in one slot of a Redis Cluster, and that no ID
+// can be anything but a name.
+type Replay struct {
+	rdb    redis.UniversalClient
+	prefix string
+	claims *redis.Script
+}
+
+// NewReplay returns the replay memory in rdb.
+func NewReplay(rdb redis.UniversalClient, prefix string) *Replay {
+	// All or nothing. A key that holds our own nonce is ours: the client sends
+	// the command again when the reply got lost, and that is no replay.
+	return &Replay{rdb: rdb, prefix: prefix, claims: redis.NewScript(`
+for i, key in ipairs(KEYS) do
+  local held = redis.call('GET', key)
+  if held and held ~= ARGV[1] then return i end
+end
+for _, key in ipairs(KEYS) do
+  redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+end
+return 0`)}
+}
+
+// claim uses up the request (none if empty) and the assertion. A *Refusal says
+// which of them was used before; any other error that Redis did not answer, in
+// which case nobody may sign in.
+func (r *Replay) claim(ctx context.Context, idp, requestID, assertionID string, keep time.Duration) error {
+	checks := []string{checkReplayedAssertion}
+	keys := []string{r.key(idp, "a", assertionID)}
+	if requestID != "" {
+		checks = append(checks, checkReplayedRequest)
+		keys = append(keys, r.key(idp, "r", requestID))
+	}
+	keep = max(keep, minRemembered)
+	held, err := r.claims.Run(ctx, r.rdb, keys, rand.Text(), keep.Milliseconds()).Int()
+	if err != nil {
+		return fmt.Errorf("claiming the assertion: %w", err)
+	}
+	if held < 0 || held > len(keys) {
+		return fmt.Errorf("claiming the assertion: store answers %d", held)
+	}
+	if held > 0 {
+		used := map[string]string{checkReplayedAssertion: assertionID, checkReplayedRequest: requestID}
+		check := checks[held-1]
+		return &Refusal{Code: codeReplayed, Check: check, Got: clip(used[check])}
+	}
+	return nil
+}
+
+func (r *Replay) key(idp, kind, id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return r.prefix + "replay:{" + idp + "}:" + kind + ":" + base64.RawURLEncoding.EncodeToString(sum[:])
+}

@@ -1,0 +1,318 @@
+// Package samlsp is the SAML 2.0 service provider: it starts a login at an
+// identity provider (IdP) and verifies the answer.
+//
+// It knows nothing of cookies, sessions or pages. An [SP] stands for one IdP and
+// one assertion consumer service (ACS); a login is two calls. [SP.Begin] returns
+// where to send the browser, and [SP.Finish] turns the IdP's response into an
+// [Identity], or into a [Refusal] that names the check which failed. Which IdP
+// is asked is decided by the caller, never by the message.
+//
+// A response passes through five gates, in this order, and each of them must let
+// it pass:
+//
+//  1. The preflight (preflight.go): a streaming scan against a closed schema,
+//     before any tree is built and before any cryptography. What is not in the
+//     table does not exist.
+//  2. The signatures (signature.go): each one present must verify with a
+//     certificate of the IdP's metadata, and there must be one, on the Response
+//     or on the Assertion. KeyInfo is never believed.
+//  3. crewjam/saml's ParseXMLResponse, as a second opinion of other authors.
+//  4. Our own reading of what was signed, and only of that (validate.go).
+//  5. The replay memory in Redis (replay.go): a request and an assertion count
+//     once, for all replicas. When Redis cannot answer, nobody signs in.
+//
+// An encrypted assertion is decrypted between 2 and 3, by this package and not by
+// crewjam's xmlenc, whose table of algorithms is global, accepts RSA 1.5 and can
+// be made to panic (decrypt.go).
+package samlsp
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/crewjam/saml"
+)
+
+const (
+	// maxSkew is how far an IdP's clock may be from ours, either way.
+	maxSkew = 3 * time.Minute
+	// maxAge is how long after its IssueInstant a response is accepted, besides
+	// maxSkew. AD FS, Entra and LemonLDAP::NG issue assertions good for an hour
+	// or more: it is this that bounds them for us.
+	maxAge = 5 * time.Minute
+	// maxLifetime is the longest validity that an assertion may claim. Longer
+	// ones come from a broken IdP: none is known to be set up like that.
+	maxLifetime = 24 * time.Hour
+)
+
+// ErrNoMetadata is returned while there is no usable metadata of the IdP: none
+// was loaded yet, or the last one is past its validUntil.
+var ErrNoMetadata = errors.New("no valid metadata of the identity provider")
+
+// Options say what an SP is.
+type Options struct {
+	// Name is the IdP's name in the configuration. It names the replay keys.
+	Name string
+	// EntityID is ours, and the audience that assertions must have.
+	EntityID string
+	// ACS is the URL of our assertion consumer service for this IdP alone.
+	ACS string
+	// Key signs requests and decrypts assertions; Certificate is what the IdP
+	// knows of it. RSA, 2048 bits or more.
+	Key         *rsa.PrivateKey
+	Certificate *x509.Certificate
+	// Metadata says where the IdP's metadata is.
+	Metadata MetadataSource
+	// AllowEncryption names what is accepted of encrypted assertions beyond
+	// AES-GCM in a signed Response: aes128-cbc, aes192-cbc, aes256-cbc, and
+	// unsigned-response (the Assertion inside must then be signed itself).
+	AllowEncryption []string
+	// Unsolicited lets Finish accept a response that answers no request.
+	Unsolicited bool
+	// Replay is the memory of what was used already. Required.
+	Replay *Replay
+}
+
+// A MetadataSource is a file or a URL, exactly one of them.
+type MetadataSource struct {
+	File string
+	// URL is https, or http on a loopback address.
+	URL string
+	// SignerFile is a PEM certificate. Where it is set, metadata without an
+	// enveloped signature that verifies with it is refused.
+	SignerFile string
+	// Refresh is how often a URL is asked; zero means an hour.
+	Refresh time.Duration
+}
+
+// An SP is our service provider towards one IdP. Its methods are safe for
+// concurrent use.
+type SP struct {
+	o      Options
+	acs    url.URL
+	signer *x509.Certificate
+	allow  map[string]bool
+
+	refreshing sync.Mutex // held by Refresh
+	failing    atomic.Bool
+	idp        atomic.Pointer[idp]
+}
+
+// New returns the SP that o describes. It reads the signer's certificate, and
+// asks nothing of the network: until a first [SP.Refresh], Begin and Finish
+// return ErrNoMetadata.
+func New(o Options) (*SP, error) {
+	shared() // crewjam's limits are set before anything can use them
+	sp := &SP{o: o, allow: map[string]bool{}}
+	if o.Name == "" || strings.ContainsAny(o.Name, "{}") {
+		return nil, fmt.Errorf("identity provider name %q: empty, or has a brace", o.Name)
+	}
+	if o.EntityID == "" {
+		return nil, errors.New("no entity ID")
+	}
+	if o.Replay == nil {
+		return nil, errors.New("no replay memory")
+	}
+	acs, err := endpoint(o.ACS)
+	if err != nil {
+		return nil, fmt.Errorf("assertion consumer service: %w", err)
+	}
+	sp.acs = *acs
+	if o.Key == nil || o.Key.N.BitLen() < 2048 {
+		return nil, errors.New("no RSA key of at least 2048 bits")
+	}
+	if o.Certificate == nil || !o.Key.PublicKey.Equal(o.Certificate.PublicKey) {
+		return nil, errors.New("certificate is not of the key")
+	}
+	for _, what := range o.AllowEncryption {
+		switch what {
+		case "aes128-cbc", "aes192-cbc", "aes256-cbc", allowUnsignedResponse:
+			sp.allow[what] = true
+		default:
+			return nil, fmt.Errorf("encryption %q: not aes128-cbc, aes192-cbc, aes256-cbc or unsigned-response", what)
+		}
+	}
+	return sp, sp.openSource()
+}
+
+// openSource checks the metadata source, and reads the signer's certificate.
+func (sp *SP) openSource() error {
+	m := &sp.o.Metadata
+	if (m.File == "") == (m.URL == "") {
+		return errors.New("metadata: want a file or a URL, and not both")
+	}
+	if m.URL != "" {
+		if _, err := endpoint(m.URL); err != nil {
+			return fmt.Errorf("metadata: %w", err)
+		}
+	}
+	if m.Refresh <= 0 {
+		m.Refresh = time.Hour
+	}
+	if m.SignerFile == "" {
+		return nil
+	}
+	data, err := os.ReadFile(m.SignerFile)
+	if err != nil {
+		return fmt.Errorf("metadata signer: %w", err)
+	}
+	sp.signer, err = parsePEMCertificate(data)
+	if err != nil {
+		return fmt.Errorf("metadata signer %q: %w", m.SignerFile, err)
+	}
+	return nil
+}
+
+// Ready returns nil when logins can begin and finish, else an error that is
+// ErrNoMetadata.
+func (sp *SP) Ready() error {
+	_, err := sp.current()
+	return err
+}
+
+// current returns the IdP as its metadata describes it.
+func (sp *SP) current() (*idp, error) {
+	p := sp.idp.Load()
+	if p == nil {
+		return nil, fmt.Errorf("%q: %w", sp.o.Name, ErrNoMetadata)
+	}
+	if !p.validUntil.IsZero() && !time.Now().Before(p.validUntil) {
+		return nil, fmt.Errorf("%q: %w: valid until %s", sp.o.Name, ErrNoMetadata, p.validUntil.Format(time.RFC3339))
+	}
+	return p, nil
+}
+
+// An Identity is who the IdP says has signed in. All of it was signed.
+type Identity struct {
+	IdP    string // Options.Name
+	Issuer string // the IdP's entity ID
+	NameID NameID
+	// SessionIndex names the session at the IdP, for logout. It may be empty.
+	SessionIndex string
+	// Attributes are in the order sent, FriendlyName included; a name that came
+	// twice is there twice. Nothing is interpreted.
+	Attributes []Attribute
+	// AuthnInstant is when the visitor proved who they are, which may be long ago.
+	AuthnInstant time.Time
+	// SessionNotOnOrAfter is when a session made of this has to end. Zero: the
+	// IdP does not say.
+	SessionNotOnOrAfter time.Time
+	AssertionID         string
+	IssuedAt            time.Time
+}
+
+// A NameID is the IdP's name for a subject (SAML core, 2.2.3).
+type NameID struct {
+	Value, Format, NameQualifier, SPNameQualifier string
+}
+
+// An Attribute is one statement about the subject (SAML core, 2.7.3.1). One
+// without any value has no Values: it is there, and says nothing.
+type Attribute struct {
+	Name, NameFormat, FriendlyName string
+	Values                         []string
+}
+
+// The codes of a Refusal.
+const (
+	codeInvalid  = "saml_invalid"
+	codeReplayed = "saml_replayed"
+	codeRefused  = "idp_refused"
+)
+
+// A Refusal reports a response that was received but not believed. Any other
+// error from [SP.Finish] means that it could not be checked.
+//
+// It is for the log, not for the visitor. It never holds XML: Got and Want are
+// single values, cut short.
+type Refusal struct {
+	// Code is saml_invalid, saml_replayed, or idp_refused (the IdP itself says
+	// that the login did not succeed).
+	Code string
+	// Check is the stable name of the check that failed: one of those listed in
+	// checks.go.
+	Check string
+	// Got is what was found, Want what should have been. Either may be empty.
+	Got, Want string
+}
+
+func (r *Refusal) Error() string {
+	text := "response refused: " + r.Check
+	if r.Got != "" {
+		text += fmt.Sprintf(": got %q", r.Got)
+	}
+	if r.Want != "" {
+		text += fmt.Sprintf(", want %q", r.Want)
+	}
+	return text
+}
+
+// refuse returns a Refusal with the code saml_invalid.
+func refuse(check, got, want string) *Refusal {
+	return &Refusal{Code: codeInvalid, Check: check, Got: clip(got), Want: clip(want)}
+}
+
+// clip cuts a value from a message to what a log line can bear.
+func clip(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return strings.ToValidUTF8(s, "\ufffd")
+	}
+	cut := most
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return strings.ToValidUTF8(s[:cut], "\ufffd") + "…"
+}
+
+// shared is what all SPs of the process have in common; its first caller makes
+// it. It is a variable because both things in it are of the process: crewjam's
+// clock limits are package variables there, and the CPUs are the same for all.
+var shared = sync.OnceValue(func() *common {
+	// crewjam refuses a response whose IssueInstant is further back than this,
+	// without leeway for a clock that is behind: 90 seconds in its default.
+	saml.MaxIssueDelay = maxAge + maxSkew
+	saml.MaxClockSkew = maxSkew
+	return &common{
+		grammar: parseGrammar(schema, algorithms),
+		slots:   make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+	}
+})
+
+type common struct {
+	grammar *grammar
+	// slots bounds how many responses are worked on at once.
+	slots chan struct{}
+}
+
+// endpoint parses the URL of an endpoint: https, or http on a loopback address,
+// with a host, without user and fragment.
+func endpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a URL", s)
+	}
+	if u.Host == "" || u.Opaque != "" || u.User != nil || u.Fragment != "" {
+		return nil, fmt.Errorf("%q is not an https URL of a host and a path", s)
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
+		return u, nil
+	}
+	return nil, fmt.Errorf("%q is not https (http is for loopback addresses alone)", s)
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}

@@ -1,0 +1,360 @@
+package samlsp
+
+import (
+	"encoding/xml"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/crewjam/saml"
+)
+
+// What is read of a message. It is read from the bytes that a signature was
+// verified over, by full names; the preflight has seen to it that each element
+// here that is not a list is there once.
+
+type responseXML struct {
+	XMLName      xml.Name      `xml:"urn:oasis:names:tc:SAML:2.0:protocol Response"`
+	Version      string        `xml:"Version,attr"`
+	IssueInstant string        `xml:"IssueInstant,attr"`
+	Destination  string        `xml:"Destination,attr"`
+	InResponseTo *string       `xml:"InResponseTo,attr"`
+	Issuer       string        `xml:"urn:oasis:names:tc:SAML:2.0:assertion Issuer"`
+	Status       statusXML     `xml:"urn:oasis:names:tc:SAML:2.0:protocol Status"`
+	Assertion    *assertionXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion Assertion"`
+}
+
+type statusXML struct {
+	Code    statusCodeXML `xml:"urn:oasis:names:tc:SAML:2.0:protocol StatusCode"`
+	Message string        `xml:"urn:oasis:names:tc:SAML:2.0:protocol StatusMessage"`
+}
+
+type statusCodeXML struct {
+	Value string         `xml:"Value,attr"`
+	Code  *statusCodeXML `xml:"urn:oasis:names:tc:SAML:2.0:protocol StatusCode"`
+}
+
+// codes returns the status code with the ones inside it.
+func (s *statusXML) codes() string {
+	text := s.Code.Value
+	for c := s.Code.Code; c != nil; c = c.Code {
+		text += " " + c.Value
+	}
+	return text
+}
+
+type assertionXML struct {
+	XMLName      xml.Name            `xml:"urn:oasis:names:tc:SAML:2.0:assertion Assertion"`
+	ID           string              `xml:"ID,attr"`
+	Version      string              `xml:"Version,attr"`
+	IssueInstant string              `xml:"IssueInstant,attr"`
+	Issuer       string              `xml:"urn:oasis:names:tc:SAML:2.0:assertion Issuer"`
+	Subject      subjectXML          `xml:"urn:oasis:names:tc:SAML:2.0:assertion Subject"`
+	Conditions   conditionsXML       `xml:"urn:oasis:names:tc:SAML:2.0:assertion Conditions"`
+	Authn        []authnStatementXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion AuthnStatement"`
+	Statements   []statementXML      `xml:"urn:oasis:names:tc:SAML:2.0:assertion AttributeStatement"`
+}
+
+type subjectXML struct {
+	NameID       nameIDXML       `xml:"urn:oasis:names:tc:SAML:2.0:assertion NameID"`
+	Confirmation confirmationXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion SubjectConfirmation"`
+}
+
+type nameIDXML struct {
+	Format          string `xml:"Format,attr"`
+	NameQualifier   string `xml:"NameQualifier,attr"`
+	SPNameQualifier string `xml:"SPNameQualifier,attr"`
+	Value           string `xml:",chardata"`
+}
+
+type confirmationXML struct {
+	Method string              `xml:"Method,attr"`
+	Data   confirmationDataXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion SubjectConfirmationData"`
+}
+
+type confirmationDataXML struct {
+	InResponseTo *string `xml:"InResponseTo,attr"`
+	Recipient    string  `xml:"Recipient,attr"`
+	NotBefore    *string `xml:"NotBefore,attr"`
+	NotOnOrAfter string  `xml:"NotOnOrAfter,attr"`
+}
+
+type conditionsXML struct {
+	NotBefore    *string          `xml:"NotBefore,attr"`
+	NotOnOrAfter string           `xml:"NotOnOrAfter,attr"`
+	Restrictions []restrictionXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion AudienceRestriction"`
+}
+
+type restrictionXML struct {
+	Audiences []string `xml:"urn:oasis:names:tc:SAML:2.0:assertion Audience"`
+}
+
+type authnStatementXML struct {
+	AuthnInstant        string  `xml:"AuthnInstant,attr"`
+	SessionIndex        string  `xml:"SessionIndex,attr"`
+	SessionNotOnOrAfter *string `xml:"SessionNotOnOrAfter,attr"`
+}
+
+type statementXML struct {
+	Attributes []attributeXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion Attribute"`
+}
+
+type attributeXML struct {
+	Name         string     `xml:"Name,attr"`
+	NameFormat   string     `xml:"NameFormat,attr"`
+	FriendlyName string     `xml:"FriendlyName,attr"`
+	Values       []valueXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion AttributeValue"`
+}
+
+type valueXML struct {
+	Nil    string     `xml:"http://www.w3.org/2001/XMLSchema-instance nil,attr"`
+	Text   string     `xml:",chardata"`
+	NameID *nameIDXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion NameID"`
+}
+
+func readResponse(message []byte) (*responseXML, error) {
+	var r responseXML
+	if err := xml.Unmarshal(message, &r); err != nil {
+		return nil, refuse(checkXML, "", "a Response")
+	}
+	return &r, nil
+}
+
+func readAssertion(message []byte) (*assertionXML, error) {
+	var a assertionXML
+	if err := xml.Unmarshal(message, &a); err != nil {
+		return nil, refuse(checkXML, "", "an Assertion")
+	}
+	return &a, nil
+}
+
+// checkResponse checks the Response. Where only the Assertion is signed, anybody
+// may have written it, so that none of this is relied upon; it still has to be
+// right, as each honest IdP's is.
+func (r *response) checkResponse(m *responseXML) error {
+	if m.Version != "2.0" {
+		return refuse(checkVersion, m.Version, "2.0")
+	}
+	if acs := r.sp.o.ACS; m.Destination != acs {
+		return refuse(checkDestination, m.Destination, acs)
+	}
+	if m.Issuer != r.idp.entityID {
+		return refuse(checkIssuer, m.Issuer, r.idp.entityID)
+	}
+	if err := r.checkAnswers(m.InResponseTo); err != nil {
+		return err
+	}
+	return r.checkIssueInstant(m.IssueInstant)
+}
+
+// checkAssertion checks the Assertion against SAML core and the web browser
+// profile (SAML profiles, 4.1.4.2 and 4.1.4.3), and sets r.until.
+func (r *response) checkAssertion(a *assertionXML) error {
+	if a == nil {
+		return refuse(checkStructure, "Response without an assertion", "")
+	}
+	if a.Version != "2.0" {
+		return refuse(checkVersion, a.Version, "2.0")
+	}
+	if len(a.ID) < 16 || !reID.MatchString(a.ID) {
+		return refuse(checkAssertionID, a.ID, "16 to 256 characters")
+	}
+	if a.Issuer != r.idp.entityID {
+		return refuse(checkIssuer, a.Issuer, r.idp.entityID)
+	}
+	if err := r.checkIssueInstant(a.IssueInstant); err != nil {
+		return err
+	}
+	if name := a.Subject.NameID.Value; strings.TrimSpace(name) == "" || len(name) > 1024 {
+		return refuse(checkNameID, name, "1 to 1024 bytes")
+	}
+	if err := r.checkConfirmation(&a.Subject.Confirmation); err != nil {
+		return err
+	}
+	if err := r.checkConditions(&a.Conditions); err != nil {
+		return err
+	}
+	if err := r.checkAudience(a.Conditions.Restrictions); err != nil {
+		return err
+	}
+	return r.checkAuthn(a.Authn)
+}
+
+// checkAnswers checks an InResponseTo: the one that the browser has begun, or
+// none at all in an unsolicited response.
+func (r *response) checkAnswers(to *string) error {
+	if r.requestID == "" && to != nil {
+		return refuse(checkInResponseTo, *to, "")
+	}
+	if r.requestID != "" && to == nil {
+		return refuse(checkInResponseTo, "", r.requestID)
+	}
+	if to != nil && *to != r.requestID {
+		return refuse(checkInResponseTo, *to, r.requestID)
+	}
+	return nil
+}
+
+func (r *response) checkIssueInstant(s string) error {
+	at, ok := parseTime(s)
+	if !ok || at.After(r.now.Add(maxSkew)) || r.now.After(at.Add(maxAge+maxSkew)) {
+		return refuse(checkIssueInstant, s, r.stamp())
+	}
+	r.expireAt(at.Add(maxAge + maxSkew))
+	return nil
+}
+
+func (r *response) checkConfirmation(c *confirmationXML) error {
+	const bearer = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+	if c.Method != bearer {
+		return refuse(checkConfirmation, c.Method, bearer)
+	}
+	if c.Data.NotBefore != nil {
+		return refuse(checkConfirmation, "NotBefore "+*c.Data.NotBefore, "no NotBefore")
+	}
+	if c.Data.Recipient != r.sp.o.ACS {
+		return refuse(checkRecipient, c.Data.Recipient, r.sp.o.ACS)
+	}
+	if err := r.checkAnswers(c.Data.InResponseTo); err != nil {
+		return err
+	}
+	return r.checkNotOnOrAfter(c.Data.NotOnOrAfter)
+}
+
+func (r *response) checkConditions(c *conditionsXML) error {
+	if err := r.checkNotOnOrAfter(c.NotOnOrAfter); err != nil {
+		return err
+	}
+	if c.NotBefore == nil {
+		// Then it is good from its IssueInstant, which is not long ago.
+		return r.checkLifetime(r.now, c.NotOnOrAfter)
+	}
+	begins, ok := parseTime(*c.NotBefore)
+	if !ok || begins.After(r.now.Add(maxSkew)) {
+		return refuse(checkNotYetValid, *c.NotBefore, r.stamp())
+	}
+	return r.checkLifetime(begins, c.NotOnOrAfter)
+}
+
+func (r *response) checkLifetime(begins time.Time, notOnOrAfter string) error {
+	ends, ok := parseTime(notOnOrAfter)
+	if !ok || ends.Sub(begins) > maxLifetime || ends.Before(begins.Add(-maxSkew)) {
+		return refuse(checkLifetime, notOnOrAfter, "at most "+maxLifetime.String())
+	}
+	return nil
+}
+
+func (r *response) checkNotOnOrAfter(s string) error {
+	ends, ok := parseTime(s)
+	if !ok || !r.now.Before(ends.Add(maxSkew)) {
+		return refuse(checkExpired, s, r.stamp())
+	}
+	r.expireAt(ends.Add(maxSkew))
+	return nil
+}
+
+// checkAudience wants us in each AudienceRestriction, and one at least (SAML
+// core, 2.5.1.4).
+func (r *response) checkAudience(restrictions []restrictionXML) error {
+	if len(restrictions) == 0 {
+		return refuse(checkAudience, "", r.sp.o.EntityID)
+	}
+	for _, restriction := range restrictions {
+		us := false
+		for _, audience := range restriction.Audiences {
+			us = us || audience == r.sp.o.EntityID
+		}
+		if !us {
+			return refuse(checkAudience, strings.Join(restriction.Audiences, " "), r.sp.o.EntityID)
+		}
+	}
+	return nil
+}
+
+func (r *response) checkAuthn(statements []authnStatementXML) error {
+	if len(statements) == 0 {
+		return refuse(checkAuthnStatement, "", "an AuthnStatement")
+	}
+	for _, s := range statements {
+		at, ok := parseTime(s.AuthnInstant)
+		if !ok || at.After(r.now.Add(maxSkew)) {
+			return refuse(checkAuthnInstant, s.AuthnInstant, r.stamp())
+		}
+		if s.SessionNotOnOrAfter == nil {
+			continue
+		}
+		ends, ok := parseTime(*s.SessionNotOnOrAfter)
+		if !ok || !r.now.Before(ends) {
+			return refuse(checkSessionExpired, *s.SessionNotOnOrAfter, r.stamp())
+		}
+	}
+	return nil
+}
+
+// read makes the Identity of an assertion that has passed checkAssertion.
+func (r *response) read(a *assertionXML) (*Identity, error) {
+	name := a.Subject.NameID
+	id := &Identity{
+		IdP:         r.sp.o.Name,
+		Issuer:      a.Issuer,
+		NameID:      NameID{Value: name.Value, Format: name.Format, NameQualifier: name.NameQualifier, SPNameQualifier: name.SPNameQualifier},
+		AssertionID: a.ID,
+	}
+	id.IssuedAt, _ = parseTime(a.IssueInstant)
+	for i, s := range a.Authn {
+		at, _ := parseTime(s.AuthnInstant)
+		if i == 0 {
+			id.SessionIndex, id.AuthnInstant = s.SessionIndex, at
+		}
+		if s.SessionNotOnOrAfter == nil {
+			continue
+		}
+		ends, _ := parseTime(*s.SessionNotOnOrAfter)
+		if id.SessionNotOnOrAfter.IsZero() || ends.Before(id.SessionNotOnOrAfter) {
+			id.SessionNotOnOrAfter = ends
+		}
+	}
+	for _, statement := range a.Statements {
+		for _, attribute := range statement.Attributes {
+			if attribute.Name == "" {
+				return nil, refuse(checkAttribute, attribute.FriendlyName, "a Name")
+			}
+			id.Attributes = append(id.Attributes, attribute.read())
+		}
+	}
+	return id, nil
+}
+
+// read returns the attribute with its values. One that is xsi:nil is none.
+func (a *attributeXML) read() Attribute {
+	out := Attribute{Name: a.Name, NameFormat: a.NameFormat, FriendlyName: a.FriendlyName}
+	for _, v := range a.Values {
+		switch {
+		case v.Nil == "true" || v.Nil == "1":
+		case v.NameID != nil:
+			out.Values = append(out.Values, v.NameID.Value)
+		default:
+			out.Values = append(out.Values, v.Text)
+		}
+	}
+	return out
+}
+
+// expireAt notes one of the times from which the response is good for nothing.
+func (r *response) expireAt(at time.Time) {
+	if r.until.IsZero() || at.Before(r.until) {
+		r.until = at
+	}
+}
+
+// stamp is our clock, for the log.
+func (r *response) stamp() string {
+	return fmt.Sprintf("%s, give or take %s", r.now.UTC().Format(time.RFC3339), maxSkew)
+}
+
+// parseTime reads an xs:dateTime in UTC, or with a zone (SAML core, 1.3.3).
+func parseTime(s string) (time.Time, bool) {
+	var t saml.RelaxedTime
+	err := t.UnmarshalText([]byte(s))
+	return time.Time(t), err == nil && s != ""
+}
