@@ -123,7 +123,7 @@ func (r *report) checkRoute(key string, a *App, baseHost string) {
 	case !r.has(key + ".path"):
 		a.Path = "/"
 	case !canonical(a.Path) || a.Path != "/" && strings.HasSuffix(a.Path, "/"):
-		r.add(key+".path", "%q has more than one spelling; write a path like /wiki, without / at its end, //, dot segments, %%, ; and \\", a.Path)
+		r.add(key+".path", "%q is not a path with one spelling; write one like /wiki, without / at its end, //, dot segments, %%, ; and \\", a.Path)
 	case ours(a.Path):
 		r.add(key+".path", "%q is the gateway's own; write another", a.Path)
 	}
@@ -174,7 +174,7 @@ func (r *report) checkPublic(key, p, appPath string) {
 	below := strings.TrimSuffix(appPath, "/") + "/"
 	switch {
 	case !canonical(p):
-		r.add(key, "%q has more than one spelling; write a path like /healthz or /static/, without //, dot segments, %%, ; and \\", p)
+		r.add(key, "%q is not a path with one spelling; write one like /healthz or /static/, without //, dot segments, %%, ; and \\", p)
 	case ours(p):
 		r.add(key, "%q is the gateway's own, and needs no sign-in anyway; remove it", p)
 	case p == below:

@@ -162,9 +162,8 @@ func (r *report) check(c *Config) {
 
 // names are what one section of the file may call in another.
 type names struct {
-	attributes, directories, groups, entitlements map[string]bool
-	domains                                       map[string]string // domain -> directory
-	asserted                                      []string          // globs of group names that some IdP may assert
+	attributes, directories, domains, groups, entitlements map[string]bool
+	asserted                                               []string // globs of group names that some IdP may assert
 }
 
 // namesOf collects the names that c defines.
@@ -174,7 +173,7 @@ func namesOf(c *Config) names {
 		directories:  make(map[string]bool),
 		groups:       make(map[string]bool),
 		entitlements: make(map[string]bool),
-		domains:      make(map[string]string),
+		domains:      make(map[string]bool),
 	}
 	for _, a := range c.Attributes {
 		n.attributes[a.Name] = true
@@ -182,7 +181,7 @@ func namesOf(c *Config) names {
 	for _, d := range c.Directories {
 		n.directories[d.Name] = true
 		for _, domain := range d.Domains {
-			n.domains[domain] = d.Name
+			n.domains[domain] = true
 		}
 	}
 	for _, p := range c.IdentityProviders {

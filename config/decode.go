@@ -219,11 +219,7 @@ func (r *report) entries(key string, n ast.Node, f func(name, path string, value
 			r.addAt(at, path, "is there already, in line "+strconv.Itoa(first.line)+"; remove one")
 			continue
 		}
-		// A problem with a word points at the word, one with a section at its key.
 		r.places[path] = at
-		if _, ok := textOf(it.Value()); ok {
-			r.places[path] = placeOf(it.Value())
-		}
 		f(name, path, it.Value())
 	}
 }
@@ -240,13 +236,15 @@ func join(path, name string) string {
 }
 
 // scalar decodes the single value n into v. What is meant for a [Secret] is
-// never quoted.
+// never quoted. From here on the place of key is that of the value: a problem
+// with a word points at the word, one with a section at its key.
 func (r *report) scalar(key string, n ast.Node, v reflect.Value) {
 	s, ok := textOf(n)
 	if !ok {
 		r.fail(key, "is %s; write a single value", kindOf(n))
 		return
 	}
+	r.places[key] = placeOf(n)
 	switch v.Interface().(type) {
 	case Secret:
 		r.secret(key, s, v)

@@ -53,7 +53,7 @@ func (r *report) origin(key, raw, example string) *url.URL {
 	case u.User != nil:
 		r.add(key, "%q has a user name or password in it; write %q", show(raw), want)
 	case u.Path != "":
-		r.add(key, "%q has a path, %q, and paths are kept as the visitor sent them; write %q", raw, u.Path, want)
+		r.add(key, "%q has the path %q, and only scheme, host and port belong here; write %q", raw, u.Path, want)
 	case raw != want && !strings.EqualFold(raw, want):
 		r.add(key, "%q has a query or a fragment; write %q", raw, want)
 	default:

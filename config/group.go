@@ -121,21 +121,12 @@ func (r *report) checkUser(key string, user *string, n names) {
 		}
 		return
 	}
-	if r.checkKnownDomain(key, &domain, n) {
-		*user = name + "@" + domain
+	normal, _ := NormalizeDomain(domain)
+	if !n.domains[normal] {
+		r.add(key, "%q is of a domain, %q, that no directory has; write one that is there", *user, domain)
+		return
 	}
-}
-
-// checkKnownDomain puts *domain, which must be one of a directory, in its normal
-// form. It reports whether it is.
-func (r *report) checkKnownDomain(key string, domain *string, n names) bool {
-	normal, _ := NormalizeDomain(*domain)
-	if _, ok := n.domains[normal]; !ok {
-		r.add(key, "%q is not a domain of any directory; write one that is", *domain)
-		return false
-	}
-	*domain = normal
-	return true
+	*user = name + "@" + normal
 }
 
 // checkRule checks rule, the value of key, and the rules inside it.
@@ -164,7 +155,10 @@ func (r *report) checkRule(key string, rule *Rule, n names) {
 	case r.has(key + ".directory"):
 		r.known(key+".directory", "directory", rule.Directory, n.directories)
 	case r.has(key + ".domain"):
-		r.checkKnownDomain(key+".domain", &rule.Domain, n)
+		given := rule.Domain
+		if rule.Domain, _ = NormalizeDomain(given); !n.domains[rule.Domain] {
+			r.add(key+".domain", "%q is not a domain of any directory; write one that is", given)
+		}
 	case r.has(key + ".group"):
 		r.known(key+".group", "group", rule.Group, n.groups)
 	}

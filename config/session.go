@@ -39,7 +39,7 @@ func (s Session) KeyBytes() [][]byte {
 }
 
 func (r *report) checkSession(c *Session) {
-	const example = `write ["env:JITGATE_SESSION_KEY"], and make a key with: jitgate keygen`
+	const example = `write ["file:session.key"], and make that file with: jitgate keygen`
 	if len(c.Keys) == 0 {
 		r.add("session.keys", "is missing; %s", example)
 	}

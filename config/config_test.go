@@ -1,0 +1,399 @@
+package config
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the expected problems of testdata/broken anew")
+
+// The session keys that the tests' files hold: newest first.
+var (
+	sessionKey = bytes.Repeat([]byte("new key "), 8)
+	olderKey   = bytes.Repeat([]byte("old key "), 8)
+)
+
+// files is a directory with everything that the configurations of the tests
+// name, good and bad. It is made once, since RSA keys are slow to make.
+var files string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "jitgate-config-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		files = dir
+		writeFiles(dir)
+		return m.Run()
+	}())
+}
+
+func writeFiles(dir string) {
+	now, day := time.Now(), 24*time.Hour
+	good, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(err)
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	must(err)
+	elliptic, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	goodKey, goodCert := keyPEM(good), certPEM(good, &good.PublicKey, now.Add(-day), now.Add(day))
+	ecCert := certPEM(elliptic, &elliptic.PublicKey, now.Add(-day), now.Add(day))
+	for name, content := range map[string]string{
+		"sp.key":            goodKey,
+		"sp.crt":            goodCert,
+		"expired.crt":       certPEM(good, &good.PublicKey, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)),
+		"future.crt":        certPEM(good, &good.PublicKey, time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2091, 1, 1, 0, 0, 0, 0, time.UTC)),
+		"short.key":         keyPEM(short),
+		"short.crt":         certPEM(short, &short.PublicKey, now.Add(-day), now.Add(day)),
+		"ec.key":            keyPEM(elliptic),
+		"ec.crt":            ecCert,
+		"tls.key":           goodKey,
+		"tls.crt":           goodCert,
+		"redis.key":         goodKey,
+		"redis.crt":         goodCert,
+		"redis-ca.crt":      goodCert,
+		"globex-signer.crt": goodCert + ecCert,
+		"acme-idp.xml":      "<EntityDescriptor/>\n",
+		"session.key":       base64.StdEncoding.EncodeToString(sessionKey) + "\n",
+		"older.key":         base64.StdEncoding.EncodeToString(olderKey) + "\r\n",
+		"short-session.key": base64.StdEncoding.EncodeToString(sessionKey[:32]),
+		"junk":              "S3CRET junk!",
+		"empty":             "",
+		"newline":           "\n",
+	} {
+		must(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func keyPEM(key any) string {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+func certPEM(key, public any, from, to time.Time) string {
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: to}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
+	must(err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// minimal is a configuration with nothing but what is required, and an app.
+const minimal = `base_url: https://sso.example.com
+listen: :8443
+redis: {embedded: true}
+session: {keys: ["file:session.key"]}
+saml: {key_file: sp.key, cert_file: sp.crt}
+directories:
+  - {name: acme, domains: [acme.example]}
+identity_providers:
+  - {name: acme, directory: acme, metadata: {file: acme-idp.xml}}
+apps:
+  - {name: wiki, upstream: "http://127.0.0.1:9000", allow: {any_user: true}}
+`
+
+// parse returns the configuration in data, which must be a good one.
+func parse(t *testing.T, data string) *Config {
+	t.Helper()
+	c, err := Parse("jitgate.yaml", []byte(data), files)
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	return c
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got := parse(t, minimal)
+	key, cert := got.SAML.KeyPair()
+	if key == nil || cert == nil || !key.PublicKey.Equal(cert.PublicKey) {
+		t.Errorf("SAML.KeyPair() = %v, %v, want a key and its certificate", key != nil, cert)
+	}
+	if keys := got.Session.KeyBytes(); len(keys) != 1 || !bytes.Equal(keys[0], sessionKey) {
+		t.Errorf("Session.KeyBytes() has %d keys, want the one of session.key", len(keys))
+	}
+	want := &Config{
+		BaseURL: "https://sso.example.com",
+		Listen:  ":8443",
+		Redis:   Redis{Embedded: true, KeyPrefix: "jitgate:"},
+		Session: Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour},
+		SAML: SAML{
+			KeyFile: filepath.Join(files, "sp.key"), CertFile: filepath.Join(files, "sp.crt"),
+			EntityID: "https://sso.example.com/.jitgate/saml", key: key, certificate: cert,
+		},
+		Attributes: []Attribute{
+			{Name: "userName", Required: true, Absent: "deny"},
+			{Name: "domain", Absent: "keep"},
+			{Name: "ExternalId", Absent: "keep"},
+		},
+		Directories: []Directory{{Name: "acme", Domains: []string{"acme.example"}}},
+		IdentityProviders: []IdentityProvider{{
+			Name: "acme", Directory: "acme", JIT: true, IDPInitiated: "restart",
+			Metadata: Metadata{File: filepath.Join(files, "acme-idp.xml"), Refresh: time.Minute},
+		}},
+		Apps: []App{{
+			Name: "wiki", Host: "sso.example.com", Path: "/", Upstream: "http://127.0.0.1:9000",
+			UpstreamURL: got.Apps[0].UpstreamURL,
+			Allow:       Allow{AnyUser: true}, Headers: Headers{Preset: "forwarded"},
+		}},
+	}
+	equal(t, "configuration", got, want)
+	if u := got.Apps[0].UpstreamURL; u == nil || u.String() != "http://127.0.0.1:9000" {
+		t.Errorf("UpstreamURL = %v, want http://127.0.0.1:9000", u)
+	}
+}
+
+// equal compares field by field, so that a failure names the field.
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	g, w := reflect.Indirect(reflect.ValueOf(got)), reflect.Indirect(reflect.ValueOf(want))
+	for i := range g.NumField() {
+		if field := g.Type().Field(i); field.IsExported() && !reflect.DeepEqual(g.Field(i).Interface(), w.Field(i).Interface()) {
+			t.Errorf("%s: %s = %+v, want %+v", what, field.Name, g.Field(i), w.Field(i))
+		}
+	}
+}
+
+// TestExample decodes the example that users start from, field by field.
+func TestExample(t *testing.T) {
+	t.Setenv("JITGATE_REDIS_PASSWORD", "redis password")
+	t.Setenv("JITGATE_SESSION_KEY", base64.StdEncoding.EncodeToString(olderKey))
+	data, err := os.ReadFile("../deploy/jitgate.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := parse(t, string(data))
+	if keys := got.Session.KeyBytes(); len(keys) != 2 || !bytes.Equal(keys[0], olderKey) || !bytes.Equal(keys[1], sessionKey) {
+		t.Errorf("Session.KeyBytes() has %d keys, want those of the environment and of session.key, in this order", len(keys))
+	}
+	if p := got.Redis.Password.Reveal(); p != "redis password" {
+		t.Errorf("Redis.Password = %q, want that of the environment", p)
+	}
+	in := func(name string) string { return filepath.Join(files, name) }
+	yes := true
+	equal(t, "configuration", got, &Config{
+		BaseURL:           "https://sso.example.com",
+		Listen:            ":8443",
+		TLS:               &TLS{CertFile: in("tls.crt"), KeyFile: in("tls.key")},
+		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("192.0.2.7/32")},
+		Admin:             Admin{Socket: "/run/jitgate/admin.sock", Listen: "127.0.0.1:9090"},
+		Redis:             got.Redis,
+		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour},
+		SAML:              got.SAML,
+		IdentityProviders: got.IdentityProviders,
+		Groups:            got.Groups,
+		Apps:              got.Apps,
+		Attributes: []Attribute{
+			{Name: "userName", Required: true, Absent: "deny"},
+			{Name: "email", Required: true, Absent: "deny"},
+			{Name: "department", Absent: "keep"},
+			{Name: "title", Absent: "clear"},
+			{Name: "roles", Absent: "keep", Multiple: true},
+			{Name: "phone", Absent: "keep", Sensitive: true},
+			{Name: "domain", Absent: "keep"},
+			{Name: "ExternalId", Absent: "keep"},
+		},
+		Directories: []Directory{
+			{Name: "acme", Domains: []string{"acme.example", "acme-labs.example"}},
+			{Name: "globex", Domains: []string{"globex.example"}},
+		},
+	})
+	equal(t, "redis", &got.Redis, &Redis{
+		Addresses: []string{"127.0.0.1:6379"}, Username: "jitgate", Password: got.Redis.Password, KeyPrefix: "jitgate:",
+		TLS: &RedisTLS{CAFile: in("redis-ca.crt"), CertFile: in("redis.crt"), KeyFile: in("redis.key"), ServerName: "redis.example.com"},
+	})
+	equal(t, "identity provider", &got.IdentityProviders[0], &IdentityProvider{
+		Name: "acme", Directory: "acme", Metadata: Metadata{File: in("acme-idp.xml"), Refresh: time.Minute},
+		Attributes: map[string]string{"email": "urn:oid:0.9.2342.19200300.100.1.3"},
+		Groups:     AssertedGroups{Attribute: "groups", Allow: []string{"eng-*"}}, JIT: true, IDPInitiated: "restart",
+	})
+	equal(t, "identity provider", &got.IdentityProviders[1], &IdentityProvider{
+		Name: "globex", Directory: "globex", JIT: true, IDPInitiated: "restart", EmailDomains: "any",
+		Metadata:   Metadata{URL: "https://idp.globex.example/metadata", Refresh: time.Hour, SignerFile: in("globex-signer.crt")},
+		Encryption: Encryption{Allow: []string{"aes128-cbc", "aes192-cbc", "aes256-cbc", "unsigned-response"}},
+	})
+	equal(t, "group", &got.Groups[0], &Group{
+		Name: "engineers", Except: []string{"bob@acme-labs.example"}, Entitlements: []string{"wiki", "builds"},
+		Rule: &Rule{Any: []Rule{
+			{Attribute: "department", Is: "Engineering"},
+			{Attribute: "title", StartsWith: "Engineer"},
+			{Attribute: "title", EndsWith: "engineer"},
+			{Attribute: "roles", Contains: "engineer"},
+			{Attribute: "roles", Matches: "eng-[0-9]+", Regexp: got.Groups[0].Rule.Any[4].Regexp},
+		}},
+	})
+	equal(t, "group", &got.Groups[1], &Group{Name: "staff", Rule: &Rule{All: []Rule{
+		{Directory: "acme"},
+		{Not: &Rule{Domain: "acme-labs.example"}},
+		{Attribute: "department", IsNot: "Guests"},
+		{Attribute: "phone", Exists: &yes},
+	}}})
+	equal(t, "group", &got.Groups[2], &Group{Name: "admins", Users: []string{"ann@acme.example"}, Rule: &Rule{Group: "eng-admins"}})
+	equal(t, "group", &got.Groups[3], &Group{Name: "eng-admins", Asserted: true})
+	equal(t, "app", &got.Apps[0], &App{
+		Name: "wiki", Host: "wiki.example.com", Path: "/", Upstream: "http://127.0.0.1:9000", UpstreamURL: got.Apps[0].UpstreamURL,
+		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"},
+		Headers: Headers{Preset: "forwarded", Set: map[string]string{"X-Department": "department"}},
+	})
+	equal(t, "allow", &got.Apps[1].Allow, &Allow{Entitlements: []string{"builds"}})
+}
+
+// TestExampleIsComplete looks for every key of the structs in the example.
+func TestExampleIsComplete(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../deploy/jitgate.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := make(map[string]bool)
+	collectKeys(reflect.TypeFor[Config](), make(map[reflect.Type]bool), keys)
+	for key := range keys {
+		if !strings.Contains(string(data), key+": ") && !strings.Contains(string(data), key+":\n") {
+			t.Errorf("the example does not show the key %s", key)
+		}
+	}
+	if len(keys) < 70 {
+		t.Errorf("found %d keys in the structs, want at least 70", len(keys))
+	}
+}
+
+func collectKeys(typ reflect.Type, seen map[reflect.Type]bool, keys map[string]bool) {
+	switch typ.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		collectKeys(typ.Elem(), seen, keys)
+	case reflect.Struct:
+		for i := 0; i < typ.NumField() && !seen[typ]; i++ {
+			if tag := typ.Field(i).Tag.Get("yaml"); tag != "" && tag[0] != '-' && tag[0] != ',' {
+				keys[tag] = true
+				defer collectKeys(typ.Field(i).Type, seen, keys)
+			}
+		}
+		seen[typ] = true
+	}
+}
+
+// TestBroken compares the problems of each file in testdata/broken with those
+// in the text beside it.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	paths, err := filepath.Glob("testdata/broken/*.yaml")
+	if err != nil || len(paths) < 30 {
+		t.Fatalf("found %d broken configurations, %v; want at least 30", len(paths), err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml"), func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := Parse(filepath.Base(path), data, files)
+			problems, ok := errors.AsType[Problems](err)
+			if !ok || len(problems) == 0 || c != nil {
+				t.Fatalf("Parse = %v, %v, want problems", c, err)
+			}
+			got := strings.ReplaceAll(problems.Error(), files, "DIR") + "\n"
+			golden := strings.TrimSuffix(path, ".yaml") + ".txt"
+			if *update {
+				must(os.WriteFile(golden, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("problems:\n%s\nwant:\n%s", got, want)
+			}
+			if strings.Contains(got, "S3CRET") {
+				t.Errorf("the problems show a secret:\n%s", got)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFiles(dir)
+	path := filepath.Join(dir, "jitgate.yaml")
+	if _, err := Load(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Load of a missing file: %v, want %v", err, os.ErrNotExist)
+	}
+	must(os.WriteFile(path, []byte(minimal), 0o600))
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(dir, "sp.key"); c.SAML.KeyFile != want {
+		t.Errorf("SAML.KeyFile = %q, want %q: relative to the file", c.SAML.KeyFile, want)
+	}
+	must(os.WriteFile(path, []byte("nonsense: 1\n"+minimal), 0o600))
+	_, err = Load(path)
+	want := path + ":1:1: nonsense: is not a key here; the keys are"
+	if problems, ok := errors.AsType[Problems](err); !ok || len(problems) != 1 || !strings.HasPrefix(problems[0].String(), want) {
+		t.Errorf("Load = %v, want one problem that begins %q", err, want)
+	}
+}
+
+// TestSorted reports the problems of several sections in the order of the file,
+// whatever the order of the checks.
+func TestSorted(t *testing.T) {
+	t.Parallel()
+	_, err := Parse("x", []byte("apps: [{}]\nsaml: 1\nredis: []\nlisten: x\nbase_url: y\n"), files)
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) < 8 {
+		t.Fatalf("%d problems, want at least 8: %v", len(problems), err)
+	}
+	for i := 1; i < len(problems); i++ {
+		a, b := problems[i-1], problems[i]
+		if a.Line > b.Line || a.Line == b.Line && a.Col > b.Col {
+			t.Errorf("%v is before %v", a, b)
+		}
+	}
+}
+
+func TestBase(t *testing.T) {
+	t.Parallel()
+	for base, secure := range map[string]bool{"https://sso.example.com:8443": true, "http://localhost:8080": false} {
+		c := parse(t, strings.Replace(minimal, "https://sso.example.com", base, 1))
+		if got := c.Base().String(); got != base {
+			t.Errorf("Base() = %q, want %q", got, base)
+		}
+		if got := c.Secure(); got != secure {
+			t.Errorf("Secure() of %q = %v, want %v", base, got, secure)
+		}
+	}
+	if got := new(Config).Base(); got == nil {
+		t.Errorf("Base() of an empty Config = nil, want an empty URL")
+	}
+	if got := fmt.Sprint((&Config{BaseURL: "::"}).Base()); got != "" {
+		t.Errorf("Base() of a broken BaseURL = %q, want an empty URL", got)
+	}
+}
