@@ -1,0 +1,40 @@
+package deploy
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSystemdUnit asks systemd itself, which needs no running systemd. It is
+// skipped under CI too: containers have none, and the tests do not install an
+// init system.
+func TestSystemdUnit(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("systemd-analyze is missing; install it with: apt-get install systemd")
+	}
+	text := read(t, "systemd/jitgate.service")
+	const program = "/usr/local/bin/jitgate"
+	if !strings.Contains(text, "\nExecStart="+program+" serve -c /etc/jitgate/jitgate.yaml\n") {
+		t.Error("the unit does not start jitgate serve")
+	}
+	// verify wants to find the program.
+	unit := filepath.Join(t.TempDir(), "jitgate.service")
+	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, program, "/bin/true")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := exec.Command("systemd-analyze", "verify", unit).CombinedOutput(); err != nil || len(output) > 0 {
+		t.Errorf("verify: %v\n%s", err, output)
+	}
+	// 10 is a service with no sandbox at all; 2.0 is the threshold.
+	output, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=yes", "--threshold=20", unit).CombinedOutput()
+	if strings.Contains(string(output), "unrecognized option") {
+		t.Skip("this systemd is too old to tell how safe a unit is")
+	}
+	if err != nil {
+		t.Errorf("security: %v\n%s", err, output)
+	}
+}
