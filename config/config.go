@@ -94,7 +94,7 @@ type TLS struct {
 // Admin is where the command line and the monitoring reach the gateway.
 type Admin struct {
 	// Socket is the Unix socket that jitgate users and the like talk to,
-	// created with mode 0600. At most 100 bytes, since systems limit the length
+	// created with mode 0600. At most 103 bytes, since systems limit the length
 	// of a socket's path. Default: none, and those commands do not work.
 	Socket string `yaml:"socket"`
 

@@ -117,8 +117,8 @@ func (r *report) checkListeners(c *Config) {
 		r.add("admin.listen", "%q is where visitors come in, by listen: %q; write another port, like 127.0.0.1:9090", c.Admin.Listen, c.Listen)
 	}
 	r.resolve(&c.Admin.Socket)
-	if len(c.Admin.Socket) > 100 {
-		r.add("admin.socket", "%q is longer than the 100 bytes that the path of a socket may have; write a shorter one", c.Admin.Socket)
+	if len(c.Admin.Socket) > 103 {
+		r.add("admin.socket", "%q is longer than the 103 bytes that the path of a socket may have; write a shorter one", c.Admin.Socket)
 	}
 }
 
