@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// ownPrefix is where the gateway's own routes live, on every host.
+const ownPrefix = "/.jitgate"
+
+// A route is where a request goes: canonical, so that what was authorised and
+// what is forwarded cannot differ.
+type route struct {
+	host string // lower case, no port, no trailing dot
+	port string // as the visitor sent it, "" without
+	path string // decoded, for comparing
+	raw  string // encoded, for the upstream
+}
+
+// hostport is the Host header for the upstream.
+func (t route) hostport() string {
+	if t.port == "" {
+		return bracket(t.host)
+	}
+	return bracket(t.host) + ":" + t.port
+}
+
+// bracket returns host as it stands in a URL: an IPv6 address in brackets.
+func bracket(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// canonicalHost splits a Host header and returns the host in lower case and
+// without its trailing dot. Whether we serve that host is for the caller to
+// find out, by looking it up whole.
+func canonicalHost(hostport string) (host, port string, ok bool) {
+	host = hostport
+	if i := strings.LastIndexByte(hostport, ':'); i > strings.LastIndexByte(hostport, ']') {
+		host, port = hostport[:i], hostport[i+1:]
+	}
+	for i := range len(port) {
+		if port[i] < '0' || port[i] > '9' || len(port) > 5 {
+			return "", "", false
+		}
+	}
+	if inner, found := strings.CutPrefix(host, "["); found {
+		host, found = strings.CutSuffix(inner, "]")
+		if !found {
+			return "", "", false
+		}
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host, port, host != ""
+}
+
+// canonicalPath returns the one spelling of u's path: raw is its encoded form
+// (unreserved characters plain, everything else that is not a path character
+// as %XX in capitals; RFC 3986, section 6.2.2) and path is that decoded.
+//
+// It refuses every path that an upstream might read as another one: encoded
+// dots, slashes, backslashes, semicolons, number and per cent signs, NUL and
+// other control bytes, the same characters plain where they do not belong,
+// empty and dot segments, and what is not UTF-8.
+func canonicalPath(u *url.URL) (path, raw string, ok bool) {
+	sent := u.RawPath
+	if sent == "" {
+		sent = u.EscapedPath()
+	}
+	if isPlain(sent) {
+		return sent, sent, true
+	}
+	var decoded, encoded strings.Builder
+	for i := 0; i < len(sent); i++ {
+		c, escaped := sent[i], sent[i] == '%'
+		if escaped {
+			if i+2 >= len(sent) || !isHex(sent[i+1]) || !isHex(sent[i+2]) {
+				return "", "", false
+			}
+			c = unhex(sent[i+1])<<4 | unhex(sent[i+2])
+			i += 2
+		}
+		if c < ' ' || c == 0x7f || strings.IndexByte(`%\;#`, c) >= 0 || escaped && (c == '.' || c == '/') {
+			return "", "", false
+		}
+		decoded.WriteByte(c)
+		if isUnreserved(c) || !escaped && strings.IndexByte("/!$&'()*+,=:@", c) >= 0 {
+			encoded.WriteByte(c)
+			continue
+		}
+		writeEscaped(&encoded, c)
+	}
+	path = decoded.String()
+	if !utf8.ValidString(path) || !cleanSegments(path) {
+		return "", "", false
+	}
+	return path, encoded.String(), true
+}
+
+// isPlain reports whether a path is canonical and has nothing to decode, as
+// nearly all have.
+func isPlain(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; !isUnreserved(c) && c != '/' {
+			return false
+		}
+	}
+	return cleanSegments(path)
+}
+
+// cleanSegments reports whether path begins with a slash and has no empty
+// segment but the last, and no "." or "..".
+func cleanSegments(path string) bool {
+	rest, ok := strings.CutPrefix(path, "/")
+	for ok {
+		var segment string
+		segment, rest, ok = strings.Cut(rest, "/")
+		if segment == "." || segment == ".." || segment == "" && ok {
+			return false
+		}
+	}
+	return strings.HasPrefix(path, "/")
+}
+
+func isUnreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c&^0x20 - 'A' + 10
+}
+
+// isOwn reports whether a decoded path belongs to the gateway. Case does not
+// count: an upstream that ignores case must not be reachable below ours.
+func isOwn(path string) bool {
+	return hasPathPrefix(path, ownPrefix)
+}
+
+// hasPathPrefix reports whether path is prefix or lies below it, ignoring
+// case: there are upstreams which do, and a rule for /admin must hold for
+// /Admin there. The prefix has no slash at its end; "" is above everything.
+func hasPathPrefix(path, prefix string) bool {
+	return len(path) >= len(prefix) && strings.EqualFold(path[:len(prefix)], prefix) &&
+		(len(path) == len(prefix) || path[len(prefix)] == '/')
+}
+
+// maxReturn is the longest return target that is kept, in bytes: it travels in
+// cookies.
+const maxReturn = 1024
+
+// safeReturn returns rd, the path and query that a visitor wants to come back
+// to, in a form that is safe behind our own origin, or "/" where it is anything
+// but a path of an app: another site in any spelling, a path of the gateway's
+// own (a loop), a control character, or too long.
+func safeReturn(rd string) string {
+	sent, query, hasQuery := strings.Cut(rd, "?")
+	path, raw, ok := canonicalPath(&url.URL{RawPath: sent})
+	if !ok || isOwn(path) {
+		return "/"
+	}
+	if hasQuery {
+		if query, ok = cleanQuery(query); !ok {
+			return "/"
+		}
+		raw += "?" + query
+	}
+	if len(raw) > maxReturn {
+		return "/"
+	}
+	return raw
+}
+
+// cleanQuery returns query with everything encoded that a URL must not have
+// plain. It refuses control characters and a fragment.
+func cleanQuery(query string) (string, bool) {
+	var b strings.Builder
+	for i := range len(query) {
+		switch c := query[i]; {
+		case c < ' ' || c == 0x7f || c == '#':
+			return "", false
+		case c > 0x7f || strings.IndexByte(" \"<>\\^`{|}", c) >= 0:
+			writeEscaped(&b, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), true
+}
+
+// writeEscaped writes c as %XX.
+func writeEscaped(b *strings.Builder, c byte) {
+	const digits = "0123456789ABCDEF"
+	b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+}
