@@ -92,7 +92,7 @@ func TestForeignRecord(t *testing.T) {
 		r, _ := create(t, s, ann("h", "l1"))
 		data := s.Redis.Get(t.Context(), s.key(r.Key)).Val()
 		other := make([]byte, 32)
-		s.Redis.Set(t.Context(), s.key(hash(other)), data, time.Minute)
+		s.Redis.Set(t.Context(), s.key(Key(other)), data, time.Minute)
 		if alive(t, s, other) {
 			t.Error("a record under another key is a session")
 		}

@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/proxy/page"
+)
+
+// serveLogout asks whether to sign out, or does it: a link alone signs nobody
+// out.
+func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	v, ok, err := g.visitor(r, host)
+	if err != nil {
+		return err
+	}
+	if ok {
+		ev.user = g.nameOf(v.user)
+	}
+	switch {
+	case ok && r.Method != http.MethodPost:
+		page.Logout{Site: host, User: v.user.UserName}.Write(w, http.StatusOK)
+		return nil
+	case ok:
+		if err := g.signOut(r.Context(), ev, v); err != nil {
+			return err
+		}
+	}
+	if r.Method == http.MethodPost {
+		g.jar.clearSession(w)
+	}
+	page.SignedOut{Site: host}.Write(w, http.StatusOK)
+	return nil
+}
+
+// signOut ends all sessions of the visitor's login, once that is recorded.
+func (g *Gateway) signOut(ctx context.Context, ev *event, v visitor) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	e := audit.Event{
+		Time: g.now().UTC(), Type: audit.Logout, Directory: v.user.Directory, IdP: v.session.IdP,
+		UserID: v.user.ID, UserName: v.user.UserName, Client: ev.client, RequestID: ev.id,
+	}
+	if g.hideName {
+		e.UserName = ""
+	}
+	if err := g.users.Record(ctx, e); err != nil {
+		return err
+	}
+	g.audit(e)
+	return g.sessions.Revoke(ctx, v.session)
+}
+
+// serveSession tells visitors who they are: a page, or JSON.
+func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	v, ok, err := g.visitor(r, host)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return g.sendToLogin(w, r, route{host: host, raw: "/"})
+	}
+	ev.user = g.nameOf(v.user)
+	email := ""
+	if values := v.user.Values("email"); len(values) > 0 {
+		email = values[0]
+	}
+	expires := v.session.Expires.UTC().Truncate(time.Second)
+	if !acceptsHTML(r) {
+		writeJSON(w, http.StatusOK, map[string]any{
+			"user": v.user.UserName, "email": email, "directory": v.user.Directory, "domain": v.user.Domain,
+			"groups": list(v.user.Groups), "entitlements": list(v.user.Entitlements), "idp": v.session.IdP, "expires": expires,
+		})
+		return nil
+	}
+	page.Session{
+		Site: host, User: v.user.UserName, Email: email, Directory: v.user.Directory, Domain: v.user.Domain, IdP: v.session.IdP,
+		Groups: v.user.Groups, Entitlements: v.user.Entitlements, Expires: expires, Apps: g.appsOf(v),
+	}.Write(w, http.StatusOK)
+	return nil
+}
+
+// list returns names so that none of them is an empty JSON list, not null.
+func list(names []string) []string { return append([]string{}, names...) }
+
+// appsOf returns links to the apps that the visitor may use, in alphabetical
+// order.
+func (g *Gateway) appsOf(v visitor) []page.Link {
+	var links []page.Link
+	for host, apps := range g.apps {
+		for _, a := range apps {
+			if a.allows(v.user) {
+				links = append(links, page.Link{URL: g.origin(host) + a.prefix + "/", Text: a.name})
+			}
+		}
+	}
+	slices.SortFunc(links, func(a, b page.Link) int { return strings.Compare(a.Text, b.Text) })
+	return links
+}

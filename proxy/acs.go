@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/proxy/page"
+	"github.com/jitgate/jitgate/proxy/session"
+	"github.com/jitgate/jitgate/samlsp"
+)
+
+const (
+	// maxResponse is the most that an identity provider may post.
+	maxResponse = 1 << 20
+
+	// finishTimeout is how long verifying a response and storing what comes of
+	// it may take, waiting for a free processor included.
+	finishTimeout = 3 * time.Second
+)
+
+// A response is what an identity provider has the browser post (SAML bindings,
+// section 3.5.4).
+type response struct {
+	saml       string // base64
+	relayState string
+}
+
+// serveACS takes an identity provider's response: the assertion consumer
+// service.
+func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, idp string) error {
+	res, err := readResponse(w, r)
+	if err != nil {
+		return err
+	}
+	p, ok := g.jar.pending(r.Header, res.relayState)
+	if !ok {
+		return g.unasked(w, r, ev, idp, res)
+	}
+	s, err := g.finishLogin(w, r, ev, idp, res.saml, p)
+	if isUnavailable(err) {
+		return &problem{
+			status: http.StatusServiceUnavailable, code: codeStore, cause: err,
+			text: "Your sign-in could not be finished at the moment. Please try again in a minute.",
+			link: &page.Link{URL: g.loginURL(p.Target.Host, p.Target.Return), Text: "Try again"},
+		}
+	}
+	g.jar.clear(w, p.cookie, g.jar.loginSameSite())
+	if err != nil {
+		return err
+	}
+	return g.land(w, r, s, p.Target)
+}
+
+func readResponse(w http.ResponseWriter, r *http.Request) (response, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return response{}, badRequest(http.StatusUnsupportedMediaType, "content type %q", r.Header.Get("Content-Type"))
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxResponse)
+	err := r.ParseForm()
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return response{}, badRequest(http.StatusRequestEntityTooLarge, "response of more than %d bytes", maxResponse)
+	}
+	if err != nil {
+		return response{}, badRequest(http.StatusBadRequest, "reading the response: %w", err)
+	}
+	saml, relay := r.PostForm["SAMLResponse"], r.PostForm["RelayState"]
+	if len(saml) != 1 || len(relay) > 1 || r.Form.Has("SAMLart") {
+		return response{}, badRequest(http.StatusBadRequest, "%d SAMLResponse, %d RelayState, artifact: %v", len(saml), len(relay), r.Form.Has("SAMLart"))
+	}
+	return response{saml: saml[0], relayState: strings.Join(relay, "")}, nil
+}
+
+// finishLogin verifies the answer to a pending login, signs the user in, and
+// returns the new session on our own host. It logs what came of it.
+func (g *Gateway) finishLogin(w http.ResponseWriter, r *http.Request, ev *event, idp, saml string, p pending) (session.Record, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), finishTimeout)
+	defer cancel()
+	identity, outcome, err := g.accept(ctx, ev, idp, saml, p)
+	if err != nil {
+		err = refused(err, g.loginURL(p.Target.Host, p.Target.Return))
+		g.logLogin(ev, idp, outcome, err)
+		return session.Record{}, err
+	}
+	s := newRecord(identity, outcome.User)
+	s.Host = g.base.Hostname()
+	s, err = g.open(ctx, w, r, s, p.Prior)
+	g.logLogin(ev, idp, outcome, err)
+	return s, err
+}
+
+// accept returns who signed in, according to a response that answers p.
+func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pending) (*samlsp.Identity, provision.Outcome, error) {
+	if p.IdP != idp {
+		return nil, provision.Outcome{}, &samlsp.Refusal{Code: "saml_invalid", Check: "other_identity_provider", Got: idp, Want: p.IdP}
+	}
+	identity, err := g.idps[idp].Finish(ctx, saml, p.RequestID)
+	if err != nil {
+		return nil, provision.Outcome{}, err
+	}
+	in := provision.SignIn{IdP: idp, Attributes: make(map[string][]string), RequestID: ev.id, Client: ev.client}
+	for _, a := range identity.Attributes {
+		in.Attributes[a.Name] = append(in.Attributes[a.Name], a.Values...)
+	}
+	outcome, err := g.users.SignIn(ctx, in)
+	if err != nil {
+		return nil, outcome, err
+	}
+	ev.user = g.nameOf(outcome.User)
+	return identity, outcome, nil
+}
+
+// newRecord returns the session that a login makes, but for its host.
+func newRecord(id *samlsp.Identity, u provision.User) session.Record {
+	return session.Record{
+		Directory: u.Directory, UserID: u.ID, IdP: id.IdP,
+		NameID: id.NameID.Value, NameFormat: id.NameID.Format,
+		NameQualifier: id.NameID.NameQualifier, SPNameQualifier: id.NameID.SPNameQualifier,
+		SessionIndex: id.SessionIndex, Expires: id.SessionNotOnOrAfter,
+	}
+}
+
+// unasked answers a response that belongs to no login of this browser: one that
+// has expired, or that the identity provider sent of its own accord. What it
+// says is not verified here, so it decides nothing but where to begin.
+func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp string, res response) error {
+	if !samlsp.Unsolicited(res.saml) {
+		return g.expiredHere(r, ev, g.base.Hostname(), errors.New("no login under way in this browser"))
+	}
+	end := g.portalTarget(res.relayState)
+	switch g.idps[idp].unsolicited {
+	case "restart":
+		again := loginForm{idp: idp, rd: end.Return}
+		redirect(w, http.StatusSeeOther, g.loginURL(end.Host, "")+"?"+again.query())
+		return nil
+	case "accept":
+		s, err := g.finishLogin(w, r, ev, idp, res.saml, pending{Target: end, IdP: idp})
+		if err != nil {
+			return err
+		}
+		return g.land(w, r, s, end)
+	}
+	err := refused(&samlsp.Refusal{Code: "saml_invalid", Check: "unsolicited"}, g.loginURL(g.base.Hostname(), ""))
+	g.logLogin(ev, idp, provision.Outcome{}, err)
+	return err
+}
+
+// portalTarget returns where the RelayState of an identity provider's portal
+// leads: a path on our own host or the URL of a page on one of our hosts.
+// Anything else is our front page.
+func (g *Gateway) portalTarget(relayState string) target {
+	home := target{Host: g.base.Hostname(), Return: "/"}
+	if strings.HasPrefix(relayState, "/") {
+		home.Return = safeReturn(relayState)
+		return home
+	}
+	u, err := url.Parse(relayState)
+	if err != nil || u.Scheme != g.base.Scheme || u.User != nil || u.Opaque != "" {
+		return home
+	}
+	host, _, ok := canonicalHost(u.Host)
+	if _, served := g.apps[host]; !ok || !served {
+		return home
+	}
+	path := u.EscapedPath()
+	if u.RawQuery != "" {
+		path += "?" + u.RawQuery
+	}
+	return target{Host: host, Return: safeReturn(path)}
+}

@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/provision"
+)
+
+// An app is what forwarding to one application takes.
+type app struct {
+	name      string
+	prefix    string // of its paths, without a slash at the end
+	upstream  *url.URL
+	allow     config.Allow
+	public    []string       // exact paths, or with a slash at the end all below
+	forwarded bool           // the preset of that name
+	custom    []customHeader // set besides
+	reserved  nameSet        // headers that a client may not send to it
+}
+
+// newApps returns the apps of each host, those with the longest paths first.
+func newApps(cfg *config.Config) (map[string][]*app, error) {
+	hosts := map[string][]*app{cfg.Base().Hostname(): nil}
+	for _, c := range cfg.Apps {
+		if c.UpstreamURL == nil {
+			return nil, fmt.Errorf("app %q: no upstream", c.Name)
+		}
+		custom := customHeaders(c, cfg.Attributes)
+		names := make([]string, len(custom))
+		for i, h := range custom {
+			names[i] = h.name
+		}
+		hosts[c.Host] = append(hosts[c.Host], &app{
+			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"), upstream: c.UpstreamURL,
+			allow: c.Allow, public: c.Public,
+			forwarded: c.Headers.Preset == "forwarded", custom: custom, reserved: newNameSet(names...),
+		})
+	}
+	for host, apps := range hosts {
+		slices.SortStableFunc(apps, func(a, b *app) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
+		for i, a := range apps {
+			if i > 0 && strings.EqualFold(a.prefix, apps[i-1].prefix) {
+				return nil, fmt.Errorf("apps %q and %q: on %s their paths differ in case alone, and case does not count", apps[i-1].name, a.name, host)
+			}
+		}
+	}
+	return hosts, nil
+}
+
+// find returns the app that a decoded path belongs to: the one with the longest
+// prefix, in whole segments.
+func find(apps []*app, path string) (*app, bool) {
+	for _, a := range apps {
+		if hasPathPrefix(path, a.prefix) {
+			return a, true
+		}
+	}
+	return nil, false
+}
+
+// isPublic reports whether a path needs no sign-in.
+func (a *app) isPublic(path string) bool {
+	return slices.ContainsFunc(a.public, func(p string) bool {
+		return path == p || strings.HasSuffix(p, "/") && strings.HasPrefix(path, p)
+	})
+}
+
+// allows reports whether the user may use the app. The zero Allow allows nobody.
+func (a *app) allows(u provision.User) bool {
+	if a.allow.AnyUser {
+		return true
+	}
+	for _, g := range a.allow.Groups {
+		if slices.Contains(u.Groups, g) {
+			return true
+		}
+	}
+	for _, e := range a.allow.Entitlements {
+		if slices.Contains(u.Entitlements, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/samlsp"
+)
+
+// statusGone is what the log has for a visitor who left before the answer.
+const statusGone = 499
+
+// An event is what the log will say about one request. It is filled in on the
+// way and logged once, at the end.
+type event struct {
+	id        string // ours, whatever the client sent
+	start     time.Time
+	host      string
+	app       string
+	user      string
+	code      string
+	client    string // address
+	forwarded string // for X-Forwarded-For
+	status    int    // what to log where it is not the status that was sent
+	err       error
+}
+
+// newEvent begins the event of a request.
+func (g *Gateway) newEvent(r *http.Request) *event {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails
+	ev := &event{id: hex.EncodeToString(id), start: g.now(), host: r.Host}
+	ev.client, ev.forwarded = clientOf(r, g.trusted)
+	return ev
+}
+
+// finish logs the request. It is to be deferred: it catches a panic, which
+// http.Server would log in its own way.
+func (g *Gateway) finish(ev *event, w *recorder, r *http.Request) {
+	panicked := recover()
+	if panicked != nil && panicked != http.ErrAbortHandler {
+		g.log.Error("panic", zap.String("id", ev.id), zap.Any("panic", panicked), zap.ByteString("stack", debug.Stack()))
+		ev.code = codeInternal
+		if w.status == 0 {
+			panicked = nil
+			g.answer(w, r, ev, &problem{status: http.StatusInternalServerError, code: codeInternal})
+		}
+	}
+	if panicked == http.ErrAbortHandler && r.Context().Err() == nil {
+		ev.code = codeUpstream // it broke off in the middle of its answer
+	} else if panicked == http.ErrAbortHandler {
+		ev.status = statusGone
+	}
+	status := w.status
+	switch {
+	case ev.status != 0:
+		status = ev.status
+	case status == 0:
+		status = http.StatusOK
+	}
+	fields := []zap.Field{
+		zap.String("id", ev.id), zap.String("method", r.Method), zap.String("host", ev.host), zap.String("path", r.URL.EscapedPath()),
+		zap.String("app", ev.app), zap.Int("status", status), zap.Int64("bytes", w.bytes),
+		zap.Float64("duration_ms", float64(g.now().Sub(ev.start).Microseconds())/1000),
+		zap.String("user", ev.user), zap.String("code", ev.code), zap.String("client", ev.client),
+	}
+	if ev.err != nil {
+		fields = append(fields, zap.String("error", ev.err.Error()))
+	}
+	g.requests.Info("request", fields...)
+	if panicked != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// logLogin logs what came of a response from an identity provider.
+func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err error) {
+	g.audit(outcome.Events...)
+	fields := []zap.Field{
+		zap.String("id", ev.id), zap.String("idp", idp), zap.String("directory", outcome.User.Directory),
+		zap.String("user", ev.user), zap.Bool("created", outcome.Created), zap.String("client", ev.client),
+	}
+	if err == nil {
+		g.logins.Info("login", fields...)
+		return
+	}
+	code := codeStore
+	if p, ok := errors.AsType[*problem](err); ok {
+		code = p.code
+	}
+	if refusal, ok := errors.AsType[*samlsp.Refusal](err); ok {
+		fields = append(fields, zap.String("check", refusal.Check), zap.String("got", refusal.Got), zap.String("want", refusal.Want))
+	}
+	if refusal, ok := errors.AsType[*provision.Refusal](err); ok {
+		fields = append(fields, zap.String("attribute", refusal.Attribute), zap.String("detail", refusal.Detail))
+	}
+	g.logins.Warn("login failed", append(fields, zap.String("code", code), zap.Error(err))...)
+}
+
+// audit writes events of the audit trail to the log.
+func (g *Gateway) audit(events ...audit.Event) {
+	for _, e := range events {
+		g.audits.Info(e.Type, zap.Any("event", e))
+	}
+}
+
+// clientOf returns the address of the visitor, and the list for the upstream's
+// X-Forwarded-For. Only what trusted proxies say is believed: from the right,
+// up to the first address that is not one of theirs.
+func clientOf(r *http.Request, trusted []netip.Prefix) (client, forwarded string) {
+	peer, ok := parseAddr(r.RemoteAddr)
+	if !ok {
+		return "", ""
+	}
+	hops := []string{peer.String()}
+	list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(list) {
+		if !slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+			break
+		}
+		if peer, ok = parseAddr(strings.TrimSpace(hop)); !ok {
+			break
+		}
+		hops = append(hops, peer.String())
+	}
+	slices.Reverse(hops)
+	return hops[0], strings.Join(hops, ", ")
+}
+
+// parseAddr parses an IP address, with or without a port.
+func parseAddr(s string) (netip.Addr, bool) {
+	if withPort, err := netip.ParseAddrPort(s); err == nil {
+		return withPort.Addr().Unmap().WithZone(""), true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return addr.Unmap().WithZone(""), err == nil
+}
+
+// A recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is what http.ResponseController finds Flush and Hijack by.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

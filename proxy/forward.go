@@ -1,0 +1,257 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// watchEvery is how often an open websocket's session is looked at again.
+const watchEvery = 30 * time.Second
+
+// upstreams is what all forwarded requests share.
+type upstreams struct {
+	transport *http.Transport
+	buffers   *bufferPool
+	ended     context.Context // done when the gateway closes
+	end       context.CancelFunc
+	watch     time.Duration // watchEvery, but for tests
+}
+
+func newUpstreams() upstreams {
+	u := upstreams{
+		transport: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   5 * time.Second,
+			ForceAttemptHTTP2:     true, // it is for https alone
+			MaxIdleConnsPerHost:   512,
+			IdleConnTimeout:       90 * time.Second,
+			ExpectContinueTimeout: time.Second,
+			DisableCompression:    true, // what the app sends is what the visitor gets
+		},
+		buffers: new(bufferPool),
+		watch:   watchEvery,
+	}
+	u.ended, u.end = context.WithCancel(context.Background())
+	return u
+}
+
+// A bufferPool holds buffers for copying bodies.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[32 << 10]byte); ok {
+		return b[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*[32 << 10]byte)(b)) }
+
+// A passage is a request that may go to an app. Without a visitor it is one for
+// a public path, and says nothing of who sent it.
+type passage struct {
+	app     *app
+	route   route
+	visitor *visitor
+}
+
+// forward sends a request to its app and the answer back. It may only be called
+// for what has been authorised.
+//
+// It uses Rewrite, not Director: a client can name any header in Connection, and
+// headers set by a Director are removed along with those. An error means that
+// the app did not answer.
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p passage) error {
+	if isWebsocket(r.Header) {
+		if !fromSameHost(r) {
+			return &problem{status: http.StatusForbidden, code: codeForbidden, app: p.app.name}
+		}
+		ctx, cancel := g.watched(r.Context(), p)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		// Else the server would read the rest of the body before it sends a
+		// byte of the answer. Not every ResponseWriter can do it.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	var failed error
+	proxy := httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) { g.rewrite(pr, ev, p) },
+		ModifyResponse: func(res *http.Response) error {
+			if res.StatusCode == http.StatusSwitchingProtocols {
+				ev.status = res.StatusCode
+			}
+			dropOurCookies(res.Header)
+			res.Header.Set("X-Request-Id", ev.id)
+			if p.visitor != nil {
+				keepPrivate(res.Header)
+			}
+			return nil
+		},
+		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+		Transport:     g.transport,
+		BufferPool:    g.buffers,
+		FlushInterval: -1,
+		ErrorLog:      g.proxyLog,
+	}
+	proxy.ServeHTTP(w, r)
+	if failed != nil {
+		ev.status = 0
+		return &problem{status: http.StatusBadGateway, code: codeUpstream, app: p.app.name, cause: failed}
+	}
+	return nil
+}
+
+// rewrite makes of a visitor's request the one that the app gets.
+func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
+	out, h := pr.Out, pr.Out.Header
+	out.URL.Scheme, out.URL.Host = p.app.upstream.Scheme, p.app.upstream.Host
+	out.URL.Path, out.URL.RawPath = p.route.path, p.route.raw
+	out.URL.RawQuery = pr.In.URL.RawQuery
+	out.Host = p.route.hostport()
+	out.Trailer = nil
+	h.Del("Te")
+	if !isWebsocket(pr.In.Header) {
+		// ReverseProxy would open a tunnel for any protocol, and what is in the
+		// tunnel is never authorised.
+		h.Del("Upgrade")
+		h.Del("Connection")
+	}
+	p.app.reserved.strip(h)
+	withoutOurCookies(h)
+	h.Set("X-Request-Id", ev.id)
+	h.Set("X-Forwarded-Proto", g.base.Scheme)
+	h.Set("X-Forwarded-Host", out.Host)
+	setHeader(h, "X-Forwarded-For", ev.forwarded)
+	if p.visitor != nil {
+		p.app.setIdentity(h, p.visitor.user)
+	}
+}
+
+// isWebsocket reports whether a request asks for a websocket and nothing else
+// (RFC 6455, section 4.1).
+func isWebsocket(h http.Header) bool {
+	upgrade := h["Upgrade"]
+	return len(upgrade) == 1 && strings.EqualFold(upgrade[0], "websocket")
+}
+
+// fromSameHost reports whether a websocket is opened by a page of the same
+// host. Browsers let any page open one, cookies and all, and leave it to the
+// server to look at Origin, which they always send.
+func fromSameHost(r *http.Request) bool {
+	origins := r.Header["Origin"]
+	if len(origins) == 0 {
+		return true
+	}
+	u, err := url.Parse(origins[0])
+	return err == nil && len(origins) == 1 && strings.EqualFold(u.Host, r.Host)
+}
+
+// watched returns a context for a websocket. It ends with the gateway, with the
+// session, and when the visitor may no longer use the app.
+func (g *Gateway) watched(ctx context.Context, p passage) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(g.ended, cancel)
+	if p.visitor != nil {
+		go func() {
+			defer cancel()
+			g.untilRevoked(ctx, p)
+		}()
+	}
+	return ctx, func() { stop(); cancel() }
+}
+
+// untilRevoked returns when ctx is done, or the session is over, or the visitor
+// may no longer use the app. A store that cannot tell ends nothing before the
+// session's lifetime is over.
+func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
+	s := p.visitor.session
+	tick := time.NewTicker(g.watch)
+	defer tick.Stop()
+	for s.Expires.After(g.now()) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
+		v, ok, err := g.lookup(lookup, s.Key, s.Host)
+		cancel()
+		if err == nil && (!ok || !p.app.allows(v.user)) {
+			return
+		}
+	}
+}
+
+// withoutOurCookies takes our cookies out of the Cookie header. All others stay
+// as they are, byte for byte.
+func withoutOurCookies(h http.Header) {
+	lines := h["Cookie"]
+	kept := lines[:0]
+	for _, line := range lines {
+		if !strings.Contains(strings.ToLower(line), "jitgate") {
+			kept = append(kept, line)
+			continue
+		}
+		var pairs []string
+		for pair := range strings.SplitSeq(line, ";") {
+			name, _, _ := strings.Cut(pair, "=")
+			if !isOurCookie(strings.Trim(name, " \t")) {
+				pairs = append(pairs, pair)
+			}
+		}
+		if line = strings.TrimLeft(strings.Join(pairs, ";"), " "); line != "" {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) == 0 {
+		h.Del("Cookie")
+		return
+	}
+	h["Cookie"] = kept
+}
+
+// dropOurCookies takes out of an app's answer the cookies that only the gateway
+// sets.
+func dropOurCookies(h http.Header) {
+	cookies := h["Set-Cookie"]
+	if len(cookies) == 0 {
+		return
+	}
+	h["Set-Cookie"] = slices.DeleteFunc(cookies, func(c string) bool {
+		pair, _, _ := strings.Cut(c, ";")
+		name, _, _ := strings.Cut(pair, "=")
+		return isOurCookie(strings.Trim(name, " \t"))
+	})
+}
+
+// keepPrivate sees to it that no shared cache keeps what was made for one
+// visitor. What the app says for the visitor's own browser stays.
+func keepPrivate(h http.Header) {
+	h.Del("Surrogate-Control")
+	h.Del("CDN-Cache-Control") // RFC 9213
+	sent := h.Values("Cache-Control")
+	if len(sent) == 0 {
+		h.Set("Cache-Control", "private, no-store")
+		return
+	}
+	directives := []string{"private"}
+	for directive := range strings.SplitSeq(strings.Join(sent, ","), ",") {
+		directive = strings.TrimSpace(directive)
+		name, _, _ := strings.Cut(strings.ToLower(directive), "=")
+		switch strings.TrimSpace(name) {
+		case "", "public", "s-maxage", "private":
+		default:
+			directives = append(directives, directive)
+		}
+	}
+	h.Set("Cache-Control", strings.Join(directives, ", "))
+}

@@ -1,0 +1,354 @@
+// Package proxy is the gateway's HTTP: it routes a request to an app, finds out
+// who the visitor is, decides, and forwards; and it signs visitors in.
+//
+// A request goes one way, which [Gateway.serve] shows from top to bottom:
+// canonical host and path, app, session, permission, upstream. Every step may
+// end it with an error, and one function, [Gateway.answer], answers all of them.
+// What is forwarded is what was authorised: the same canonical host and path,
+// with every header removed that could pass for identity, and ours set. The
+// query decides nothing, and is forwarded as it is.
+//
+// A login goes over a sealed cookie of its own and leaves no trace in the store
+// before an identity provider's assertion was verified. Sessions are of one
+// host; [session] keeps them. A login for an app on another host ends with a
+// one-time code that only the browser which began there can use.
+//
+// A store that does not answer is not the same as a visitor without a session:
+// such requests get 503, keep their cookies, and are not sent to sign in.
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/proxy/page"
+	"github.com/jitgate/jitgate/proxy/session"
+	"github.com/jitgate/jitgate/samlsp"
+)
+
+// storeTimeout is how long the store may take to answer for one request.
+const storeTimeout = time.Second
+
+// Options are the parts that a gateway is made of. All are required.
+type Options struct {
+	Config *config.Config
+	Redis  redis.UniversalClient
+	IdPs   map[string]*samlsp.SP // by the name in Config
+	Users  *provision.Registry
+	Log    *zap.Logger
+}
+
+// A Gateway answers visitors' requests. Make one with [New].
+type Gateway struct {
+	base     *url.URL          // origin of our own pages
+	apps     map[string][]*app // by host, base's included
+	idps     map[string]idp
+	hideName bool // userName is sensitive, and not logged
+	trusted  []netip.Prefix
+
+	users    *provision.Registry
+	sessions *session.Store
+	jar      *jar
+	redis    redis.UniversalClient
+
+	crossOrigin http.CrossOriginProtection
+	upstreams
+	logs
+
+	now      func() time.Time
+	draining atomic.Bool
+}
+
+// logs are where the lines go.
+type logs struct {
+	log, requests, logins, audits *zap.Logger
+	proxyLog                      *log.Logger // of httputil.ReverseProxy
+}
+
+// An idp is an identity provider.
+type idp struct {
+	*samlsp.SP
+	unsolicited string // what becomes of responses that nobody asked for: restart, accept or off
+}
+
+// New returns a gateway. It asks nothing of the network.
+func New(o Options) (*Gateway, error) {
+	base := o.Config.Base()
+	apps, err := newApps(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	proxyLog, err := zap.NewStdLogAt(o.Log.Named("upstream"), zap.WarnLevel)
+	if err != nil {
+		return nil, fmt.Errorf("logging: %w", err)
+	}
+	g := &Gateway{
+		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies,
+		users: o.Users, redis: o.Redis, upstreams: newUpstreams(),
+		logs: logs{
+			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
+		},
+		now: time.Now,
+	}
+	clock := func() time.Time { return g.now() }
+	g.sessions = &session.Store{
+		Redis: o.Redis, Prefix: o.Config.Redis.KeyPrefix,
+		Idle: o.Config.Session.Idle, Lifetime: o.Config.Session.Lifetime, Now: clock,
+	}
+	if g.jar, err = newJar(o.Config, clock); err != nil {
+		return nil, err
+	}
+	for _, c := range o.Config.IdentityProviders {
+		sp, ok := o.IdPs[c.Name]
+		if !ok {
+			return nil, fmt.Errorf("identity provider %q: no service provider", c.Name)
+		}
+		g.idps[c.Name] = idp{sp, c.IDPInitiated}
+	}
+	for _, a := range o.Config.Attributes {
+		g.hideName = g.hideName || a.Name == "userName" && a.Sensitive
+	}
+	return g, nil
+}
+
+// Drain makes /readyz say that no new visitors should be sent here. Requests
+// are answered as before.
+func (g *Gateway) Drain() { g.draining.Store(true) }
+
+// Close ends the websockets that are open: [http.Server.Shutdown] does not wait
+// for them.
+func (g *Gateway) Close() {
+	g.end()
+	g.transport.CloseIdleConnections()
+}
+
+// ServeHTTP answers a request, and logs it.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ev, rec := g.newEvent(r), &recorder{ResponseWriter: w}
+	defer g.finish(ev, rec, r)
+	if err := g.serve(rec, r, ev); err != nil {
+		g.answer(rec, r, ev, err)
+	}
+}
+
+// serve answers a request. An error means that nothing was answered yet.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error {
+	to, err := g.route(r)
+	if err != nil {
+		return err
+	}
+	ev.host = to.host
+	if isOwn(to.path) {
+		return g.serveOwn(w, r, ev, to)
+	}
+	app, ok := find(g.apps[to.host], to.path)
+	if !ok {
+		return notFound()
+	}
+	ev.app = app.name
+	if app.isPublic(to.path) {
+		return g.forward(w, r, ev, passage{app: app, route: to})
+	}
+	v, ok, err := g.visitor(r, to.host)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return g.sendToLogin(w, r, to)
+	}
+	ev.user = g.nameOf(v.user)
+	if !app.allows(v.user) {
+		return &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.user.UserName}
+	}
+	return g.forward(w, r, ev, passage{app: app, route: to, visitor: &v})
+}
+
+// route returns where a request goes, in canonical form.
+func (g *Gateway) route(r *http.Request) (route, error) {
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+		return route{}, badRequest(http.StatusMethodNotAllowed, "method %s", r.Method)
+	}
+	host, port, ok := canonicalHost(r.Host)
+	if _, served := g.apps[host]; !ok || !served {
+		return route{}, badRequest(http.StatusMisdirectedRequest, "host %q is not served", r.Host)
+	}
+	path, raw, ok := canonicalPath(r.URL)
+	if !ok {
+		return route{}, badRequest(http.StatusBadRequest, "path %q has another reading", r.URL.EscapedPath())
+	}
+	return route{host: host, port: port, path: path, raw: raw}, nil
+}
+
+// A visitor is somebody who is signed in.
+type visitor struct {
+	session session.Record
+	user    provision.User
+}
+
+// visitor returns who sent the request. ok is false for a visitor without a
+// session; an error means that we cannot tell.
+func (g *Gateway) visitor(r *http.Request, host string) (visitor, bool, error) {
+	id, ok := g.jar.session(r.Header)
+	if !ok {
+		return visitor{}, false, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	v, ok, err := g.lookup(ctx, session.Key(id), host)
+	if err != nil || !ok {
+		return visitor{}, false, err
+	}
+	if err := g.sessions.Touch(ctx, v.session); err != nil {
+		return visitor{}, false, err
+	}
+	return v, true, nil
+}
+
+// lookup returns the visitor whose session is under key. The session of a user
+// who is no longer there ends.
+func (g *Gateway) lookup(ctx context.Context, key, host string) (visitor, bool, error) {
+	s, ok, err := g.sessions.Lookup(ctx, key)
+	if err != nil || !ok || s.Host != host {
+		return visitor{}, false, err
+	}
+	u, ok, err := g.users.User(ctx, s.Directory, s.UserID)
+	if err != nil {
+		return visitor{}, false, err
+	}
+	if !ok {
+		return visitor{}, false, g.sessions.Revoke(ctx, s)
+	}
+	return visitor{s, u}, true, nil
+}
+
+// nameOf returns how logs name a user.
+func (g *Gateway) nameOf(u provision.User) string {
+	if g.hideName {
+		return u.ID
+	}
+	return u.UserName
+}
+
+// sendToLogin answers a request for which somebody has to be signed in.
+func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, to route) error {
+	login := g.loginURL(to.host, "")
+	if !isNavigation(r) {
+		return &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "Sign in"}}
+	}
+	rd := to.raw
+	if r.URL.RawQuery != "" {
+		rd += "?" + r.URL.RawQuery
+	}
+	redirect(w, http.StatusFound, g.loginURL(to.host, safeReturn(rd)))
+	return nil
+}
+
+// origin returns the origin under which visitors reach one of our hosts: that
+// of base_url with another host.
+func (g *Gateway) origin(host string) string {
+	origin := g.base.Scheme + "://" + bracket(host)
+	if port := g.base.Port(); port != "" {
+		origin += ":" + port
+	}
+	return origin
+}
+
+// loginURL returns where to sign in on a host, to come back to rd.
+func (g *Gateway) loginURL(host, rd string) string {
+	login := g.origin(host) + ownPrefix + "/login"
+	if rd == "" || rd == "/" {
+		return login
+	}
+	return login + "?rd=" + url.QueryEscape(rd)
+}
+
+// siteOf returns what pages on a host are headed with: its name, if it is one
+// of ours.
+func (g *Gateway) siteOf(host string) string {
+	if _, ok := g.apps[host]; ok {
+		return host
+	}
+	return g.base.Hostname()
+}
+
+// serveOwn answers requests for the gateway's own addresses. The identity
+// providers know those below /saml/, which are on base_url's host alone.
+func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to route) error {
+	if r.Method == http.MethodPost {
+		// Nobody may take a minute to send a form.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+	w.Header().Set("X-Request-Id", ev.id)
+	path := strings.TrimPrefix(to.path, ownPrefix)
+	if name, ok := strings.CutPrefix(path, "/saml/"); ok && to.host == g.base.Hostname() {
+		return g.serveSAML(w, r, ev, name)
+	}
+	var serve func(http.ResponseWriter, *http.Request, *event, string) error
+	switch path {
+	case "/login":
+		serve = g.serveLogin
+	case "/return":
+		serve = g.serveReturn
+	case "/logout":
+		serve = g.serveLogout
+	case "/session":
+		serve = g.serveSession
+	default:
+		return notFound()
+	}
+	switch {
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+	case r.Method != http.MethodPost || path == "/return" || path == "/session":
+		return badMethod(w, r, "GET")
+	case g.crossOrigin.Check(r) != nil:
+		return badRequest(http.StatusForbidden, "posted from another site")
+	}
+	return serve(w, r, ev, to.host)
+}
+
+// serveSAML answers requests below /saml/, like {idp}/acs.
+func (g *Gateway) serveSAML(w http.ResponseWriter, r *http.Request, ev *event, path string) error {
+	name, what, _ := strings.Cut(path, "/")
+	idp, ok := g.idps[name]
+	if !ok {
+		return notFound()
+	}
+	switch what {
+	case "acs":
+		if r.Method != http.MethodPost {
+			return badMethod(w, r, "POST")
+		}
+		return g.serveACS(w, r, ev, name)
+	case "metadata":
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return badMethod(w, r, "GET")
+		}
+		metadata, err := idp.Metadata()
+		if err != nil {
+			return err
+		}
+		page.Protect(w.Header())
+		w.Header().Set("Content-Type", "application/samlmetadata+xml")
+		_, _ = w.Write(metadata)
+		return nil
+	}
+	return notFound()
+}
+
+// badMethod refuses a method where only allowed is.
+func badMethod(w http.ResponseWriter, r *http.Request, allowed string) error {
+	w.Header().Set("Allow", allowed)
+	return badRequest(http.StatusMethodNotAllowed, "method %s, want %s", r.Method, allowed)
+}

@@ -1,0 +1,171 @@
+package proxy
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/provision"
+)
+
+// A nameSet knows the header names that no client may send to an app. Names are
+// compared as CGI, WSGI and the like read them: letters and digits alone, in
+// lower case, so that X_Forwarded_User is X-Forwarded-User.
+type nameSet struct {
+	names    map[string]struct{}
+	families []string // beginnings of names
+}
+
+// newNameSet returns the names that are reserved for every app, and extra.
+//
+// Under the families, gateways and apps pass identity. Whatever a client sends
+// below them is dropped, whether this gateway sets that very name or not.
+func newNameSet(extra ...string) nameSet {
+	reserved := []string{
+		"Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "X-Request-Id",
+		"X-Original-URL", "X-Original-URI", "X-Original-Host", "X-Original-Method", "X-Rewrite-URL", "X-Host",
+		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
+		"X-Scheme", "X-Url-Scheme", "Front-End-Https",
+		"Proxy", // a CGI program would take it for $HTTP_PROXY
+	}
+	s := nameSet{names: make(map[string]struct{}), families: []string{
+		"xforwarded", "xjitgate", "xauthrequest", "xauthenticated", "xwebauth", "xremote",
+		"remoteuser", "remotegroup", "remoteemail", "remotename",
+	}}
+	for _, name := range append(reserved, extra...) {
+		s.names[string(squash(nil, name))] = struct{}{}
+	}
+	return s
+}
+
+// squash appends name to dst in lower case without anything that is neither a
+// letter nor a digit.
+func squash(dst []byte, name string) []byte {
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'A' <= c && c <= 'Z':
+			dst = append(dst, c+'a'-'A')
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// has reports whether a client's header of that name must not reach an app.
+// Names with "_" or "." never do: what an app reads them as is anybody's guess.
+func (s nameSet) has(name string) bool {
+	if strings.ContainsAny(name, "_.") {
+		return true
+	}
+	var buf [64]byte
+	squashed := squash(buf[:0], name)
+	if _, ok := s.names[string(squashed)]; ok {
+		return true
+	}
+	for _, family := range s.families {
+		if len(squashed) >= len(family) && string(squashed[:len(family)]) == family {
+			return true
+		}
+	}
+	return false
+}
+
+// strip deletes from h what a client may not send.
+func (s nameSet) strip(h http.Header) {
+	for name := range h {
+		if s.has(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// A customHeader is one `Name: attribute` line of an app.
+type customHeader struct {
+	name, attribute string
+	multiple        bool
+}
+
+// customHeaders returns the app's own headers in a fixed order.
+func customHeaders(app config.App, attributes []config.Attribute) []customHeader {
+	multiple := map[string]bool{"groups": true, "entitlements": true}
+	for _, a := range attributes {
+		multiple[a.Name] = a.Multiple
+	}
+	var headers []customHeader
+	for name, attribute := range app.Headers.Set {
+		headers = append(headers, customHeader{name, attribute, multiple[attribute]})
+	}
+	slices.SortFunc(headers, func(a, b customHeader) int { return strings.Compare(a.name, b.name) })
+	return headers
+}
+
+// setIdentity tells the app who the visitor is. What a user does not have is
+// not sent, not even empty.
+func (a *app) setIdentity(h http.Header, u provision.User) {
+	if a.forwarded {
+		setHeader(h, "X-Forwarded-User", u.UserName)
+		if email := u.Attributes["email"]; len(email) > 0 {
+			setHeader(h, "X-Forwarded-Email", email[0])
+		}
+		setHeader(h, "X-Forwarded-Groups", joinSorted(u.Groups))
+		setHeader(h, "X-Jitgate-Directory", u.Directory)
+		setHeader(h, "X-Jitgate-Domain", u.Domain)
+		setHeader(h, "X-Jitgate-Entitlements", joinSorted(u.Entitlements))
+	}
+	for _, c := range a.custom {
+		values := attributeValues(u, c.attribute)
+		if !c.multiple && len(values) > 0 {
+			setHeader(h, c.name, values[0])
+			continue
+		}
+		setHeader(h, c.name, joinList(values))
+	}
+}
+
+func setHeader(h http.Header, name, value string) {
+	if value != "" {
+		h.Set(name, value)
+	}
+}
+
+// attributeValues returns what the user has under a name of the configuration,
+// be it an attribute or one of the names that the service fills in.
+func attributeValues(u provision.User, name string) []string {
+	switch name {
+	case "id":
+		return []string{u.ID}
+	case "directory":
+		return []string{u.Directory}
+	case "groups":
+		return slices.Sorted(slices.Values(u.Groups))
+	case "entitlements":
+		return slices.Sorted(slices.Values(u.Entitlements))
+	}
+	return u.Values(name)
+}
+
+func joinSorted(names []string) string {
+	if slices.IsSorted(names) {
+		return joinList(names)
+	}
+	return joinList(slices.Sorted(slices.Values(names)))
+}
+
+// joinList joins values with commas. A comma within a value is sent as %2C, and
+// a per cent sign as %25, so that no value can look like two.
+func joinList(values []string) string {
+	var b strings.Builder
+	for i, v := range values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if strings.ContainsAny(v, ",%") {
+			v = strings.NewReplacer("%", "%25", ",", "%2C").Replace(v)
+		}
+		b.WriteString(v)
+	}
+	return b.String()
+}

@@ -1,0 +1,342 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/proxy/page"
+	"github.com/jitgate/jitgate/proxy/session"
+)
+
+// domainLifetime is how long a browser remembers the domain of its visitor.
+const domainLifetime = 365 * 24 * time.Hour
+
+// A loginForm is what a visitor asks of the sign-in page, in its URL or by its
+// form.
+type loginForm struct {
+	rd, to string // where to end: a path here, or a sealed target elsewhere
+	typed  string // a domain or an e-mail address
+	idp    string // name
+	choose bool   // show the page even if there is nothing to choose
+}
+
+func readLoginForm(w http.ResponseWriter, r *http.Request) (loginForm, error) {
+	values := r.URL.Query()
+	if r.Method == http.MethodPost {
+		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+		if err := r.ParseForm(); err != nil {
+			return loginForm{}, badRequest(http.StatusBadRequest, "reading the form: %w", err)
+		}
+		values = r.PostForm
+	}
+	typed := values.Get("domain")
+	if typed == "" {
+		typed = values.Get("login_hint")
+	}
+	return loginForm{
+		rd: values.Get("rd"), to: values.Get("to"), typed: strings.TrimSpace(typed),
+		idp: values.Get("idp"), choose: values.Has("choose"),
+	}, nil
+}
+
+// asks reports whether the visitor wants to sign in anew, session or not.
+func (f loginForm) asks() bool { return f.typed != "" || f.idp != "" || f.choose }
+
+// query returns the URL query that asks for the same.
+func (f loginForm) query() string {
+	v := make(url.Values)
+	for name, value := range map[string]string{"rd": f.rd, "to": f.to, "domain": f.typed, "idp": f.idp} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if f.choose {
+		v.Set("choose", "")
+	}
+	return v.Encode()
+}
+
+// serveLogin begins a login, or asks where to.
+func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		// Somebody's image or script: it must not push out logins under way.
+		return badRequest(http.StatusForbidden, "sign-in page fetched with mode %q", mode)
+	}
+	form, err := readLoginForm(w, r)
+	if err != nil {
+		return err
+	}
+	if host != g.base.Hostname() {
+		return g.loginFrom(w, r, ev, host, form)
+	}
+	end, err := g.targetOf(form)
+	if err != nil {
+		return err
+	}
+	if form.to != "" && g.now().Sub(end.Time) >= loginLifetime {
+		// The page was open for too long: have the other host begin again.
+		form.rd, form.to = end.Return, ""
+		redirect(w, http.StatusSeeOther, g.loginURL(end.Host, "")+"?"+form.query())
+		return nil
+	}
+	if !form.asks() {
+		v, ok, err := g.visitor(r, host)
+		if err != nil {
+			return err
+		}
+		if ok {
+			ev.user = g.nameOf(v.user)
+			return g.land(w, r, v.session, end)
+		}
+	}
+	return g.discover(w, r, ev, form, end)
+}
+
+// targetOf returns where a login on our own host is to end.
+func (g *Gateway) targetOf(form loginForm) (target, error) {
+	if form.to == "" {
+		return target{Host: g.base.Hostname(), Return: safeReturn(form.rd)}, nil
+	}
+	end, ok := g.jar.openTarget(form.to)
+	if _, served := g.apps[end.Host]; !ok || !served {
+		return target{}, expired(g.loginURL(g.base.Hostname(), ""), errors.New("return target does not open"))
+	}
+	return end, nil
+}
+
+// loginFrom sends a visitor of an app's host to our own host, where logins
+// happen, with a sealed note of where to come back. What binds the way back to
+// this browser is a random value in a cookie.
+func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, host string, form loginForm) error {
+	if r.Method == http.MethodPost {
+		return badMethod(w, r, "GET")
+	}
+	rd := safeReturn(form.rd)
+	if !form.asks() {
+		v, ok, err := g.visitor(r, host)
+		if err != nil {
+			return err
+		}
+		if ok {
+			ev.user = g.nameOf(v.user)
+			redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, rd))
+			return nil
+		}
+	}
+	to, err := g.jar.sealTarget(target{Host: host, Return: rd, Nonce: g.jar.nonce(w, r.Header)})
+	if err != nil {
+		return err
+	}
+	form.to, form.rd = to, ""
+	redirect(w, http.StatusFound, g.loginURL(g.base.Hostname(), "")+"?"+form.query())
+	return nil
+}
+
+// discover finds the identity provider that a visitor signs in at, and begins
+// the login there; or asks the visitor.
+func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, form loginForm, end target) error {
+	site, keep := g.base.Hostname(), page.Target{To: form.to, Return: end.Return}
+	if form.to == "" && end.Return == "/" {
+		keep.Return = ""
+	}
+	domain, known := domainOf(form.typed)
+	var idps []string
+	if known {
+		idps = g.users.IdPs(domain)
+	}
+	if len(idps) > 0 {
+		g.jar.set(w, g.jar.domainName(), domain, domainLifetime, http.SameSiteLaxMode)
+	}
+	switch {
+	case form.idp != "":
+		return g.begin(w, r, form.idp, end)
+	case len(idps) == 1:
+		return g.begin(w, r, idps[0], end)
+	case len(idps) > 1:
+		page.Choose{Site: site, Target: keep, Domain: domain, IdPs: idps}.Write(w, http.StatusOK)
+		return nil
+	case form.typed != "" && !acceptsHTML(r):
+		return &problem{status: http.StatusBadRequest, code: codeDomain}
+	case form.typed == "" && !form.choose && len(g.idps) == 1:
+		for name := range g.idps {
+			return g.begin(w, r, name, end)
+		}
+	}
+	status := http.StatusOK
+	if form.typed != "" {
+		ev.code, status = codeDomain, http.StatusBadRequest
+	}
+	page.Login{Site: site, Target: keep, Domain: form.typed, Unknown: form.typed != "", Remembered: g.remembered(r)}.Write(w, status)
+	return nil
+}
+
+// remembered returns the domain of this browser's last login, if it still has
+// an identity provider.
+func (g *Gateway) remembered(r *http.Request) string {
+	value, _ := session.Cookie(r.Header, g.jar.domainName())
+	domain, ok := config.NormalizeDomain(value)
+	if !ok || len(g.users.IdPs(domain)) == 0 {
+		return ""
+	}
+	return domain
+}
+
+// domainOf returns the domain of what a visitor typed: a domain, or an address
+// with exactly one @.
+func domainOf(typed string) (string, bool) {
+	local, domain, found := strings.Cut(typed, "@")
+	if !found {
+		domain = local
+	}
+	return config.NormalizeDomain(domain) // which refuses another @
+}
+
+// begin sends the browser to an identity provider.
+func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name string, end target) error {
+	idp, ok := g.idps[name]
+	if !ok {
+		return badRequest(http.StatusBadRequest, "no identity provider %q", name)
+	}
+	token := rand.Text()
+	begun, err := idp.Begin(token)
+	if err != nil {
+		return fmt.Errorf("beginning a login at %q: %w", name, err)
+	}
+	p := pending{Target: end, RequestID: begun.RequestID, IdP: name}
+	if id, ok := g.jar.session(r.Header); ok {
+		// The cookie will not come with the identity provider's cross-site POST.
+		p.Prior = session.Key(id)
+	}
+	if err := g.jar.setPending(w, r.Header, token, p); err != nil {
+		return err
+	}
+	if f := begun.Post; f != nil {
+		page.Post{Site: g.base.Hostname(), Action: f.Action, SAMLRequest: f.SAMLRequest, RelayState: f.RelayState}.Write(w, http.StatusOK)
+		return nil
+	}
+	redirect(w, http.StatusSeeOther, begun.Redirect)
+	return nil
+}
+
+// land takes a visitor who has the session s on our own host to where the login
+// was to end: there at once, or on another host with a one-time code.
+func (g *Gateway) land(w http.ResponseWriter, r *http.Request, s session.Record, end target) error {
+	if end.Host == s.Host {
+		redirect(w, http.StatusSeeOther, g.origin(s.Host)+g.landing(s.Host, end.Return))
+		return nil
+	}
+	if end.Nonce == "" {
+		// Nobody began there: a link in an identity provider's portal.
+		redirect(w, http.StatusSeeOther, g.loginURL(end.Host, end.Return))
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	code, err := g.sessions.Offer(ctx, session.Handover{Session: s.Key, Host: end.Host, Nonce: end.Nonce, Return: end.Return})
+	if err != nil {
+		return err
+	}
+	redirect(w, http.StatusSeeOther, g.origin(end.Host)+ownPrefix+"/return?code="+code)
+	return nil
+}
+
+// landing returns rd, or what to show instead of a missing front page.
+func (g *Gateway) landing(host, rd string) string {
+	if _, ok := find(g.apps[host], "/"); rd == "/" && !ok {
+		return ownPrefix + "/session"
+	}
+	return rd
+}
+
+// serveReturn ends a login on an app's host: it exchanges the one-time code for
+// a session there, if it is the browser that began.
+func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	h, ok, err := g.sessions.Take(ctx, r.URL.Query().Get("code"))
+	if err != nil {
+		return err
+	}
+	if !ok || h.Host != host {
+		return g.expiredHere(r, ev, host, errors.New("no such code for this host"))
+	}
+	from, ok, err := g.sessions.Lookup(ctx, h.Session)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return g.expiredHere(r, ev, host, errors.New("the login is over"))
+	}
+	nonce, found := session.Cookie(r.Header, g.jar.nonceName())
+	if !found || session.Key([]byte(nonce)) != h.Nonce {
+		v, ok, err := g.visitor(r, host)
+		if err != nil {
+			return err
+		}
+		if ok && v.session.Login == from.Login { // another page of the same browser was faster
+			redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, h.Return))
+			return nil
+		}
+		return g.expiredHere(r, ev, host, errors.New("another browser began this login"))
+	}
+	from.Host = host
+	if _, err := g.open(ctx, w, r, from, ""); err != nil {
+		return err
+	}
+	g.jar.clear(w, g.jar.nonceName(), http.SameSiteLaxMode)
+	redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, h.Return))
+	return nil
+}
+
+// open starts a session as s says, gives the browser its cookie, and returns what
+// was stored. The session
+// that the browser had on this host before, and the one under the key prior, are
+// ended with all of their login, unless it is the same login.
+func (g *Gateway) open(ctx context.Context, w http.ResponseWriter, r *http.Request, s session.Record, prior string) (session.Record, error) {
+	keys := []string{prior}
+	if id, ok := g.jar.session(r.Header); ok {
+		keys = append(keys, session.Key(id))
+	}
+	for _, key := range keys {
+		if key == "" {
+			continue
+		}
+		old, ok, err := g.sessions.Lookup(ctx, key)
+		if err != nil {
+			return session.Record{}, err
+		}
+		if ok && old.Host == s.Host && old.Login != s.Login {
+			if err := g.sessions.Revoke(ctx, old); err != nil {
+				return session.Record{}, err
+			}
+		}
+	}
+	s, id, err := g.sessions.Create(ctx, s)
+	if err != nil {
+		return session.Record{}, err
+	}
+	return s, g.jar.setSession(w, id)
+}
+
+// expiredHere is a login that cannot go on. A visitor who is signed in all the
+// same, and came back with the browser's back button perhaps, can just continue.
+func (g *Gateway) expiredHere(r *http.Request, ev *event, host string, cause error) error {
+	v, ok, err := g.visitor(r, host)
+	if err != nil {
+		return err
+	}
+	p := expired(g.loginURL(host, ""), cause)
+	if ok {
+		ev.user = g.nameOf(v.user)
+		p.title, p.text, p.user = "You are signed in", "This sign-in was finished already. You can continue.", v.user.UserName
+		p.link.Text = "Continue"
+	}
+	return p
+}
