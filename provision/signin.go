@@ -257,7 +257,7 @@ func (r *Registry) tell(p *idp, c claims, ch *change) {
 	}
 	add(audit.Login, func(e *audit.Event) {
 		for _, name := range slices.Sorted(maps.Keys(c.missing)) {
-			if p.jit && len(before.Values(name)) > 0 {
+			if p.jit && name != domain && len(before.Values(name)) > 0 {
 				note(e, name, c.missing[name])
 			}
 		}
