@@ -62,6 +62,17 @@ func (b *Browser) Open(address string) (*Page, error) {
 	return b.navigate(visit{method: http.MethodGet, url: u})
 }
 
+// Post sends a form as a page of another site would, like that of an identity
+// provider or of an attacker.
+func (b *Browser) Post(address string, values url.Values) (*Page, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	elsewhere := &url.URL{Scheme: "https", Host: "elsewhere.example"}
+	return b.navigate(visit{method: http.MethodPost, url: u, body: values, from: elsewhere})
+}
+
 // Login opens an address and answers what it is asked on the way: the domain on a
 // discovery page, login name and password at an identity provider. It returns the
 // page where nothing more is asked, whatever that is.
@@ -100,7 +111,8 @@ func (b *Browser) Do(req *http.Request) (*http.Response, error) {
 	return b.send(req, navigation{method: req.Method, sameSite: true})
 }
 
-// Cookies returns the cookies that a visit to the address would send.
+// Cookies returns the cookies that a visit to the address would send, with the
+// attributes that they were set with.
 func (b *Browser) Cookies(address string) []*http.Cookie {
 	u, err := url.Parse(address)
 	if err != nil {

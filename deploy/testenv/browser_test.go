@@ -122,6 +122,38 @@ func TestBrowserIsLikeChromium(t *testing.T) {
 	}
 }
 
+// TestBrowserCookies takes a cookie from one browser to another.
+func TestBrowserCookies(t *testing.T) {
+	t.Parallel()
+	site := cookieSite(t)
+	one, two := NewBrowser(t, nil), NewBrowser(t, nil)
+	if _, err := one.Open(site.URL + "/set"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range one.Cookies(site.URL + "/show") {
+		if err := two.SetCookie(site.URL+"/show", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host := "127.0.0.1"
+	two.Forget(host, "lax")
+	page, err := two.Post(site.URL+"/show", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `"cookies":["__Secure-good","below","default-path","none-secure","secure","unset"]`
+	if !strings.Contains(page.Body, want) {
+		t.Errorf("from another site: %s, want %s", page.Body, want)
+	}
+	if got := names(two.Cookies(site.URL)); slices.Contains(got, "lax") || !slices.Contains(got, "strict") {
+		t.Errorf("cookies = %q, want strict and not lax", got)
+	}
+	two.Forget(host, "")
+	if got := two.Cookies(site.URL); got != nil {
+		t.Errorf("cookies = %q, want none", names(got))
+	}
+}
+
 func inChromium(ctx context.Context, address, click string) (string, error) {
 	steps := []chromedp.Action[chromedp.Void]{chromedp.Navigate(address)}
 	if click != "" {
@@ -222,6 +254,13 @@ func TestBrowserLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := page.Body, "in with changed"; got != want {
+		t.Errorf("page = %q, want %q", got, want)
+	}
+
+	if page, err = b.Post(address+"/acs", url.Values{"SAMLResponse": {"stolen"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := page.Body, "in with stolen"; got != want {
 		t.Errorf("page = %q, want %q", got, want)
 	}
 

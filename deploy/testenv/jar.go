@@ -84,7 +84,8 @@ func (j *jar) forRequest(u *url.URL, n navigation) []*http.Cookie {
 	slices.SortStableFunc(found, func(a, b *jarCookie) int { return cmp.Compare(len(b.Path), len(a.Path)) })
 	var out []*http.Cookie
 	for _, c := range found {
-		out = append(out, &http.Cookie{Name: c.Name, Value: c.Value, Quoted: c.Quoted})
+		sent := c.Cookie
+		out = append(out, &sent)
 	}
 	return out
 }
