@@ -74,6 +74,7 @@ func writeFiles(dir string) {
 		"redis.crt":         goodCert,
 		"redis-ca.crt":      goodCert,
 		"globex-signer.crt": goodCert + ecCert,
+		"trusted.crt":       strings.ReplaceAll(goodCert, " CERTIFICATE", " TRUSTED CERTIFICATE"),
 		"acme-idp.xml":      "<EntityDescriptor/>\n",
 		"session.key":       base64.StdEncoding.EncodeToString(sessionKey) + "\n",
 		"older.key":         base64.StdEncoding.EncodeToString(olderKey) + "\r\n",

@@ -86,7 +86,9 @@ func TestSecretNeverPrints(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprintf("%v", secret); got != hidden {
-		t.Errorf("%%v = %q, want %q", got, hidden)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got := printed["Secret "+verb]; got != hidden {
+			t.Errorf("%s = %q, want %q", verb, got, hidden)
+		}
 	}
 }
