@@ -1,0 +1,411 @@
+package samlsp_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+
+	"github.com/jitgate/jitgate/samlsp"
+	"github.com/jitgate/jitgate/samlsp/samltest"
+)
+
+// B: what XML allows and nobody needs.
+func TestAttacksOnXML(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	inStatus := func(s string) func(*testing.T, *samltest.Message) {
+		return raw(func(m string) string { return strings.Replace(m, "<samlp:Status>", "<samlp:Status>"+s, 1) })
+	}
+	prefix := func(s string) func(*testing.T, *samltest.Message) {
+		return raw(func(m string) string { return s + m })
+	}
+	suffix := func(s string) func(*testing.T, *samltest.Message) {
+		return raw(func(m string) string { return m + s })
+	}
+	nameID := func(s string) func(*testing.T, *samltest.Message) {
+		return raw(func(m string) string { return strings.Replace(m, ">ann<", ">"+s+"<", 1) })
+	}
+	attributes := func(n int, format string) func(*testing.T, *samltest.Message) {
+		return raw(func(m string) string {
+			var b strings.Builder
+			for i := range n {
+				fmt.Fprintf(&b, format, i)
+			}
+			return strings.Replace(m, "<samlp:Status>", "<samlp:Status"+b.String()+">", 1)
+		})
+	}
+	nested := func(depth int) func(*testing.T, *samltest.Message) {
+		return raw(func(m string) string {
+			// StatusCode is the one element that may be in itself.
+			open := strings.Repeat(`<samlp:StatusCode Value="x">`, depth)
+			return strings.Replace(m, "<samlp:Status>", "<samlp:Status>"+open, 1)
+		})
+	}
+	runAttacks(t, r, []attack{
+		{"B01", "a comment in NameID, which canonicalisation takes out", nil, nameID("ann<!-- -->@evil"), "xml"},
+		{"B02", "an instruction in NameID", nil, nameID("ann<?p not-?>"), "xml"},
+		{"B04", "DOCTYPE", nil, prefix("<!DOCTYPE r>"), "xml"},
+		{"B05", "external entity", nil, prefix(`<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]>`), "xml"},
+		{"B05b", "an entity that nobody declared", nil, nameID("&x;"), "xml"},
+		{"B06", "billion laughs", nil, prefix(`<!DOCTYPE r [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>`), "xml"},
+		{"B07", "a second root", nil, suffix("<x/>"), "xml"},
+		{"B08", "text after the root", nil, suffix("x"), "xml"},
+		{"B08b", "text before the root", nil, prefix("x"), "xml"},
+		{"B08c", "an XML declaration after white space", nil, prefix(` <?xml version="1.0"?>`), "xml"},
+		{"B09a", "UTF-7", nil, prefix(`<?xml version="1.0" encoding="UTF-7"?>`), "xml"},
+		{"B09b", "UTF-16 by name", nil, prefix(`<?xml version="1.0" encoding="UTF-16"?>`), "xml"},
+		{"B09c", "two encodings", nil, prefix(`<?xml version="1.0" encoding="UTF-8" encoding="UTF-7"?>`), "xml"},
+		{"B09d", "XML 1.1", nil, prefix(`<?xml version="1.1"?>`), "xml"},
+		{"B10", "a byte that is not UTF-8", nil, nameID("ann\xff"), "xml"},
+		{"B11", "NUL by reference", nil, nameID("ann&#0;"), "xml"},
+		{"B12", "an element in NameID", nil, nameID("ann<saml:NameID>x</saml:NameID>"), "structure"},
+		{"B12b", "text beside the elements of Subject", nil, raw(func(m string) string {
+			return strings.Replace(m, "<saml:NameID", "admin<saml:NameID", 1)
+		}), "structure"},
+		{"B13a", "25 levels", nil, nested(25), "limits"},
+		{"B13b", "1,000 levels", nil, nested(1000), "limits"},
+		{"B14a", "901 elements", nil, set(func(m *samltest.Message) {
+			m.SetAttribute("groups", slices.Repeat([]string{"g"}, 900)...)
+		}), "limits"},
+		{"B14b", "5,000 elements", nil, set(func(m *samltest.Message) {
+			m.SetAttribute("groups", slices.Repeat([]string{"g"}, 5000)...)
+		}), "limits"},
+		{"B15", "2 MB", nil, suffix(strings.Repeat(" ", 2<<20)), "too_large"},
+		{"B16", "10,000 attributes", nil, attributes(10000, ` a%d="x"`), "limits"},
+		{"B17", "10,000 prefixes", nil, attributes(10000, ` xmlns:p%d="urn:x"`), "limits"},
+		{"B21", "an end tag that fits none", nil, inStatus("</samlp:Response>"), "xml"},
+		{"B22", "a prefix that is not declared", nil, inStatus("<nobody:x/>"), "namespace"},
+		{"B23", "an element without a namespace", nil, inStatus("<x/>"), "structure"},
+		{"B24", "a document that does not end", nil, raw(func(m string) string {
+			return strings.TrimSuffix(m, "</samlp:Response>")
+		}), "xml"},
+
+		{"B03", "CDATA in NameID is text", nil, nameID("<![CDATA[ann]]>"), accept},
+		{"B25", "an XML declaration", nil, prefix("<?xml version=\"1.0\" encoding='utf-8' standalone=\"yes\" ?>\n"), accept},
+		{"B26", "white space after the root", nil, suffix("\r\n"), accept},
+	})
+}
+
+// The whole value has to come out, where a parser that splits text at CDATA, or
+// one that drops what is after it, would give another name.
+func TestCDATAIsWhole(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	m := r.good()
+	m.NameID.Value = "ann@evil.example"
+	raw(func(m string) string {
+		return strings.Replace(m, ">ann@evil.example<", "><![CDATA[ann@]]>evil<![CDATA[.example]]><", 1)
+	})(t, m)
+	id, err := r.finish(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id.NameID.Value != "ann@evil.example" {
+		t.Errorf("NameID = %q, want %q", id.NameID.Value, "ann@evil.example")
+	}
+}
+
+// B20: as many groups as the limits leave room for, in the element counts that
+// the libraries are known to bear. 980 made crewjam panic.
+func TestManyGroups(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	groups := make([]string, 850)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("CN=group %d,OU=Groups,DC=acme,DC=example", i)
+	}
+	for name, base := range map[string]func(*samltest.Message){"assertion": func(*samltest.Message) {}, "response": signResponse, "both": signBoth} {
+		t.Run(name, func(t *testing.T) {
+			m := r.good()
+			base(m)
+			m.SetAttribute("groups", groups...)
+			id, err := r.finish(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := value(id, "groups"); !slices.Equal(got, groups) {
+				t.Errorf("%d groups, want %d", len(got), len(groups))
+			}
+		})
+	}
+}
+
+// B18: base64 is strict, except that its lines may be broken as RFC 2045 breaks
+// them.
+func TestBase64(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	m := r.good()
+	// A length that leaves padding and bits over, so that both can be wrong.
+	m.MutateBytes = func(b []byte) []byte {
+		for len(b)%3 != 1 {
+			b = append(b, ' ')
+		}
+		return b
+	}
+	text, err := m.Base64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	swap := func(old, new string) string {
+		if !strings.Contains(text, old) {
+			t.Fatalf("no %q in the message", old)
+		}
+		return strings.Replace(text, old, new, 1)
+	}
+	tests := []struct {
+		name, text, check string
+	}{
+		{"in one piece", text, accept},
+		{"lines of 76 with CR LF: RFC 2045, Sun, and what a browser makes of LF", lines(text, 76, "\r\n"), accept},
+		{"lines of 76 with LF", lines(text, 76, "\n"), accept},
+		{"lines of 64 with LF, as PEM has them", lines(text, 64, "\n"), accept},
+		{"a line end after the last line", lines(text, 76, "\r\n") + "\r\n", accept},
+
+		{"white space in front", " " + text, "encoding"},
+		{"white space after it", text + " ", "encoding"},
+		{"a tab inside", text[:76] + "\t" + text[76:], "encoding"},
+		{"a space for a plus: a form that was not escaped", lines(text, 76, " "), "encoding"},
+		{"CR alone", lines(text, 76, "\r"), "encoding"},
+		{"CR inside a line", text[:10] + "\r" + text[10:], "encoding"},
+		{"a break inside a group of four", text[:75] + "\n" + text[75:], "encoding"},
+		{"lines of two lengths", text[:76] + "\n" + text[76:140] + "\n" + text[140:], "encoding"},
+		{"lines longer than 76", lines(text, 80, "\r\n"), "encoding"},
+		{"an empty line", text[:76] + "\n\n" + text[76:], "encoding"},
+		{"two line ends after the last line", lines(text, 76, "\n") + "\n\n", "encoding"},
+		{"no padding", strings.TrimRight(text, "="), "encoding"},
+		{"too much padding", text + "=", "encoding"},
+		{"padding in the middle", text[:76] + "==" + text[76:], "encoding"},
+		{"bits left over", swap("IA==", "IB=="), "encoding"},
+		{"the alphabet for URLs", text[:40] + "-_" + text[42:], "encoding"},
+		{"nothing", "", "encoding"},
+		{"a line end alone", "\n", "encoding"},
+		{"encoded twice", base64.StdEncoding.EncodeToString([]byte(text)), "xml"},
+	}
+	for _, test := range tests {
+		id, err := r.post(test.text)
+		if test.check == accept {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			continue
+		}
+		t.Log(test.name)
+		wantRefusal(t, id, err, test.check)
+	}
+}
+
+// B13c and headline 1: half a million nested elements in SignedInfo ended the
+// process, with the versions of goxmldsig and etree that crewjam asks for.
+func TestProcessSurvivesNesting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	const deep = 500_000
+	nest := func(m *samltest.Message, n int) string {
+		m.MutateBytes = func(b []byte) []byte {
+			in := strings.Repeat("<x>", n) + strings.Repeat("</x>", n)
+			return []byte(strings.Replace(string(b), "<ds:SignedInfo>", "<ds:SignedInfo>"+in, 1))
+		}
+		text, err := m.Base64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	text := nest(r.good(), deep)
+	if len(text) < 4<<20 {
+		t.Fatalf("a body of %d bytes, want the 5 MB of the attack", len(text))
+	}
+	id, err := r.post(text)
+	wantRefusal(t, id, err, "too_large")
+	// The same as deep as the size allows.
+	id, err = r.post(nest(r.good(), 50_000))
+	wantRefusal(t, id, err, "structure")
+	if _, err := r.finish(r.good()); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+}
+
+// B19: those who post the most expensive messages do not keep others out.
+func TestLoginAmongWorstCases(t *testing.T) {
+	r := newRig(t, nil)
+	worst := r.good() // as big as is let through, with a signature that has to be looked at
+	worst.Signature.Key, _ = idpKeys[1]()
+	worst.SetAttribute("groups", slices.Repeat([]string{strings.Repeat("g", 300)}, 840)...)
+	text, err := worst.Base64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var slowest time.Duration
+	for range 5 {
+		var attackers sync.WaitGroup
+		for range 30 {
+			attackers.Go(func() { r.sp.Finish(context.Background(), text, requestID) })
+		}
+		m := r.good()
+		began := time.Now()
+		if _, err := r.finish(m); err != nil {
+			t.Error(err)
+		}
+		slowest = max(slowest, time.Since(began))
+		attackers.Wait()
+	}
+	t.Logf("slowest login: %s", slowest)
+	// Under a second on a machine of its own.
+	if slowest > 5*time.Second {
+		t.Errorf("slowest login took %s; want under 5 s on any machine", slowest)
+	}
+}
+
+// Finish gives up waiting for its turn when its context ends.
+func TestFinishHonoursContext(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	text, err := r.good().Base64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	id, err := r.sp.Finish(ctx, text, requestID)
+	if err == nil || id != nil {
+		t.Errorf("Finish after the end of its context = %v, %v; want an error", id, err)
+	}
+}
+
+// What real IdPs send beyond the messages of samltest.
+func TestFinishAcceptsVariants(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	runAttacks(t, r, []attack{
+		{"Okta", "InclusiveNamespaces with xs", nil, signature(func(s *samltest.Signature) { s.PrefixList = "xs" }), accept},
+		{"SHA-384", "RSA-SHA384", nil, signature(func(s *samltest.Signature) { s.Method, s.Digest = samltest.RSASHA384, samltest.DigestSHA384 }), accept},
+		{"SHA-512", "RSA-SHA512", nil, signature(func(s *samltest.Signature) { s.Method, s.Digest = samltest.RSASHA512, samltest.DigestSHA512 }), accept},
+		{"no-KeyInfo", "no KeyInfo", nil, signature(func(s *samltest.Signature) { s.KeyInfo = samltest.KeyInfoNone }), accept},
+		{"Keycloak", "KeyName beside the certificate, and a KeyValue", signResponse, signed(func(root *etree.Element) {
+			info := root.FindElement(".//KeyInfo")
+			name := etree.NewElement("ds:KeyName")
+			name.SetText("FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE")
+			info.InsertChildAt(0, name)
+			rsa := info.CreateElement("ds:KeyValue").CreateElement("ds:RSAKeyValue")
+			rsa.CreateElement("ds:Modulus").SetText("AQAB")
+			rsa.CreateElement("ds:Exponent").SetText("AQAB")
+		}), accept},
+		{"PingFederate", "a KeyValue alone", nil, signed(func(root *etree.Element) {
+			info := root.FindElement(".//KeyInfo")
+			info.RemoveChildAt(0)
+			rsa := info.CreateElement("ds:KeyValue").CreateElement("ds:RSAKeyValue")
+			rsa.CreateElement("ds:Modulus").SetText("AQAB")
+			rsa.CreateElement("ds:Exponent").SetText("AQAB")
+		}), accept},
+		{"broken-lines", "a certificate and a signature in lines", nil, signed(func(root *etree.Element) {
+			for _, path := range []string{".//X509Certificate", ".//SignatureValue"} {
+				el := root.FindElement(path)
+				el.SetText("\n" + lines(el.Text(), 76, "\n  ") + "\n")
+			}
+		}), accept},
+		{"indented", "white space between elements", nil, func(_ *testing.T, m *samltest.Message) {
+			m.MutateUnsigned = func(doc *etree.Document) { doc.Indent(2) }
+		}, accept},
+		{"Shibboleth", "eduPersonTargetedID: a NameID for a value", nil, unsigned(func(root *etree.Element) {
+			v := root.FindElement(".//AttributeValue")
+			v.SetText("")
+			v.CreateElement("saml:NameID").SetText("abc")
+		}), accept},
+		{"Shibboleth-v2", "an attribute of another namespace", nil, unsigned(func(root *etree.Element) {
+			a := root.FindElement(".//Attribute")
+			a.CreateAttr("xmlns:x500", "urn:oasis:names:tc:SAML:2.0:profiles:attribute:X500")
+			a.CreateAttr("x500:Encoding", "LDAP")
+		}), accept},
+		{"proxied", "AuthenticatingAuthority, SubjectLocality and AuthnContextDeclRef", nil, unsigned(func(root *etree.Element) {
+			s := root.FindElement(".//AuthnStatement")
+			s.InsertChildAt(0, etree.NewElement("saml:SubjectLocality"))
+			c := s.SelectElement("AuthnContext")
+			c.CreateElement("saml:AuthnContextDeclRef").SetText("urn:x")
+			c.CreateElement("saml:AuthenticatingAuthority").SetText("https://up.example")
+		}), accept},
+		{"one-time", "OneTimeUse and ProxyRestriction", nil, unsigned(func(root *etree.Element) {
+			c := root.FindElement(".//Conditions")
+			c.CreateElement("saml:OneTimeUse")
+			c.CreateElement("saml:ProxyRestriction").CreateAttr("Count", "0")
+		}), accept},
+		{"no-attributes", "no AttributeStatement", nil, set(func(m *samltest.Message) { m.Attributes = nil }), accept},
+		{"message", "a StatusMessage beside Success", nil, set(func(m *samltest.Message) { m.Status.Message = "Success" }), accept},
+		{"Entra", "an hour and five minutes of validity", nil, set(func(m *samltest.Message) {
+			m.NotBefore = time.Now().Add(-5 * time.Minute)
+			m.NotOnOrAfter = time.Now().Add(time.Hour)
+			m.Confirmations[0].NotOnOrAfter = time.Now().Add(time.Hour)
+		}), accept},
+		{"LemonLDAP", "20 hours of validity", nil, set(func(m *samltest.Message) { m.NotOnOrAfter = time.Now().Add(20 * time.Hour) }), accept},
+		{"no-NotBefore", "Conditions without NotBefore", nil, set(func(m *samltest.Message) { m.NotBefore = time.Time{} }), accept},
+		{"no-session", "neither SessionIndex nor SessionNotOnOrAfter", nil, set(func(m *samltest.Message) {
+			m.SessionIndex, m.SessionNotOnOrAfter = "", time.Time{}
+		}), accept},
+		{"behind", "an IdP whose clock is two minutes behind", nil, shift(-2 * time.Minute), accept},
+		{"ahead", "an IdP whose clock is two minutes ahead", nil, shift(2 * time.Minute), accept},
+	})
+}
+
+// shift moves all times of a message.
+func shift(by time.Duration) func(*testing.T, *samltest.Message) {
+	return set(func(m *samltest.Message) {
+		for _, at := range []*time.Time{&m.IssueInstant, &m.AssertionIssueInstant, &m.NotBefore, &m.NotOnOrAfter,
+			&m.AuthnInstant, &m.SessionNotOnOrAfter, &m.Confirmations[0].NotOnOrAfter} {
+			*at = at.Add(by)
+		}
+	})
+}
+
+// An identity is what the assertion says, as it says it.
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	m := r.good()
+	m.NameID = samltest.NameID{Value: "x1", Format: samltest.NameIDPersistent, NameQualifier: "nq", SPNameQualifier: "sq"}
+	m.AuthnInstant = time.Now().Add(-time.Hour).Truncate(time.Second)
+	m.SessionNotOnOrAfter = time.Now().Add(time.Hour).Truncate(time.Second)
+	m.Attributes = []samltest.Attribute{
+		{Name: "urn:oid:0.9.2342.19200300.100.1.3", NameFormat: samltest.FormatURI, FriendlyName: "mail", Values: []string{"ann@acme.example"}},
+		{Name: "empty", Values: []string{""}},
+		{Name: "none"},
+		{Name: "nil", Values: []string{"gone"}},
+		{Name: "twice", Values: []string{"a"}},
+		{Name: "twice", Values: []string{"b"}},
+		{Name: "odd", Values: []string{" a, b\n<c>&\"' \u00e9\u202e"}},
+	}
+	m.MutateUnsigned = func(doc *etree.Document) {
+		v := doc.FindElement("//Attribute[@Name='nil']/AttributeValue")
+		v.CreateAttr("xsi:nil", "true")
+	}
+	id, err := r.finish(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (samlsp.NameID{Value: "x1", Format: samltest.NameIDPersistent, NameQualifier: "nq", SPNameQualifier: "sq"}); id.NameID != want {
+		t.Errorf("NameID = %+v, want %+v", id.NameID, want)
+	}
+	if id.IdP != "acme" || id.Issuer != r.idp.EntityID() || id.SessionIndex != m.SessionIndex || id.AssertionID != m.AssertionID {
+		t.Errorf("identity = %+v, want that of %+v", id, m)
+	}
+	if !id.AuthnInstant.Equal(m.AuthnInstant) || !id.SessionNotOnOrAfter.Equal(m.SessionNotOnOrAfter) || !id.IssuedAt.Equal(m.AssertionIssueInstant.Truncate(time.Millisecond)) {
+		t.Errorf("times = %s, %s, %s; want those of the message", id.AuthnInstant, id.SessionNotOnOrAfter, id.IssuedAt)
+	}
+	got := fmt.Sprintf("%q", id.Attributes)
+	want := fmt.Sprintf("%q", []samlsp.Attribute{
+		{Name: "urn:oid:0.9.2342.19200300.100.1.3", NameFormat: samltest.FormatURI, FriendlyName: "mail", Values: []string{"ann@acme.example"}},
+		{Name: "empty", Values: []string{""}},
+		{Name: "none"}, {Name: "nil"},
+		{Name: "twice", Values: []string{"a"}}, {Name: "twice", Values: []string{"b"}},
+		{Name: "odd", Values: []string{" a, b\n<c>&\"' \u00e9\u202e"}},
+	})
+	if got != want {
+		t.Errorf("attributes = %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,210 @@
+package samlsp_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/samlsp"
+	"github.com/jitgate/jitgate/samlsp/samltest"
+)
+
+// newReplayRig returns a rig whose memory is rdb, below a prefix of its own.
+func newReplayRig(t *testing.T, rdb redis.UniversalClient) (*rig, string) {
+	t.Helper()
+	prefix := testenv.Prefix(t)
+	r := newRig(t, func(o *samlsp.Options) { o.Replay, o.Unsolicited = samlsp.NewReplay(rdb, prefix), true })
+	return r, prefix
+}
+
+func mustBase64(t *testing.T, m *samltest.Message) string {
+	t.Helper()
+	text, err := m.Base64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func wantReplay(t *testing.T, err error, check string) {
+	t.Helper()
+	var refusal *samlsp.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != "saml_replayed" || refusal.Check != check {
+		t.Errorf("Finish: %v; want saml_replayed by %s", err, check)
+	}
+}
+
+// C01, C02: a response is good once, whoever posts it again and to which replica.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r, prefix := newReplayRig(t, rdb)
+		m := r.good()
+		text := mustBase64(t, m)
+		if _, err := r.sp.Finish(t.Context(), text, requestID); err != nil {
+			t.Fatal(err)
+		}
+		_, err := r.sp.Finish(t.Context(), text, requestID)
+		wantReplay(t, err, "replayed_assertion")
+
+		replica, err := samlsp.New(r.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := replica.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = replica.Finish(t.Context(), text, requestID)
+		wantReplay(t, err, "replayed_assertion")
+
+		// Another assertion for the request that was answered.
+		_, err = r.sp.Finish(t.Context(), mustBase64(t, r.good()), requestID)
+		wantReplay(t, err, "replayed_request")
+
+		// An unsolicited one has its assertion alone to be known by.
+		m = r.good()
+		m.InResponseTo, m.Confirmations[0].InResponseTo = "", ""
+		text = mustBase64(t, m)
+		if _, err := r.sp.Finish(t.Context(), text, ""); err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.sp.Finish(t.Context(), text, "")
+		wantReplay(t, err, "replayed_assertion")
+
+		wantKeys(t, rdb, prefix, 3)
+	})
+}
+
+// wantKeys checks that there are so many keys, in one slot, which end.
+func wantKeys(t *testing.T, rdb redis.UniversalClient, prefix string, n int) {
+	t.Helper()
+	keys, err := rdb.Keys(t.Context(), prefix+"*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(keys) != n {
+		t.Errorf("keys = %q, want %d", keys, n)
+	}
+	for _, key := range keys {
+		if !strings.HasPrefix(key, prefix+"replay:{acme}:") {
+			t.Errorf("key %q, want one of replay:{acme}:", key)
+		}
+		ttl, err := rdb.PTTL(t.Context(), key).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ttl < 10*time.Minute || ttl > 20*time.Minute {
+			t.Errorf("key %q ends in %s, want 10 to 20 minutes", key, ttl)
+		}
+	}
+}
+
+// C03: of many that post one response at once, one signs in.
+func TestReplayAtOnce(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r, _ := newReplayRig(t, rdb)
+		text := mustBase64(t, r.good())
+		const posts = 20
+		errs := make([]error, posts)
+		var wg sync.WaitGroup
+		for i := range posts {
+			wg.Go(func() { _, errs[i] = r.sp.Finish(t.Context(), text, requestID) })
+		}
+		wg.Wait()
+		accepted := 0
+		for _, err := range errs {
+			if err == nil {
+				accepted++
+				continue
+			}
+			wantReplay(t, err, "replayed_assertion")
+		}
+		if accepted != 1 {
+			t.Errorf("%d accepted, want 1", accepted)
+		}
+	})
+}
+
+// A refused response uses nothing up: the honest one can still come.
+func TestRefusedClaimsNothing(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r, prefix := newReplayRig(t, rdb)
+		m := r.good()
+		m.Audiences = nil
+		id, err := r.sp.Finish(t.Context(), mustBase64(t, m), requestID)
+		wantRefusal(t, id, err, "wrong_audience")
+		wantKeys(t, rdb, prefix, 0)
+	})
+}
+
+// H02: a store that does not answer is no refusal, and lets nobody in.
+func TestReplayStoreDown(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	rdb := testenv.Client(t, server.Addr)
+	r, _ := newReplayRig(t, rdb)
+	text := mustBase64(t, r.good())
+	server.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	id, err := r.sp.Finish(ctx, text, requestID)
+	var refusal *samlsp.Refusal
+	if err == nil || id != nil || errors.As(err, &refusal) {
+		t.Errorf("Finish with the store down = %v, %v; want an error that is no refusal", id, err)
+	}
+}
+
+// A lossy hook loses the reply of the first script: it has run in the store,
+// and the client will send it again.
+type lossy struct {
+	lost bool
+}
+
+func (l *lossy) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (l *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if err == nil && !l.lost && slices.Contains([]string{"evalsha", "eval"}, cmd.Name()) {
+			l.lost = true
+			return next(ctx, cmd) // as go-redis does when the reply did not come
+		}
+		return err
+	}
+}
+
+// H05, H06: the client sends the script again when the reply got lost, and when
+// the store has forgotten it. Neither is a replay.
+func TestReplayRetried(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r, _ := newReplayRig(t, rdb)
+		l := &lossy{}
+		rdb.AddHook(l)
+		if _, err := r.sp.Finish(t.Context(), mustBase64(t, r.good()), requestID); err != nil {
+			t.Errorf("the reply got lost: %v", err)
+		}
+		if !l.lost {
+			t.Error("no reply was lost")
+		}
+		if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		m := r.good()
+		m.InResponseTo, m.Confirmations[0].InResponseTo = "id-next", "id-next"
+		if _, err := r.sp.Finish(t.Context(), mustBase64(t, m), "id-next"); err != nil {
+			t.Errorf("the script was forgotten: %v", err)
+		}
+	})
+}
