@@ -3,38 +3,42 @@ package config
 import (
 	"regexp"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
-var (
-	// label matches one label of a domain (RFC 1123, section 2.1).
-	label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-	// digits matches the last label of what is an IPv4 address, not a domain.
-	digits = regexp.MustCompile(`^[0-9]+$`)
-)
+// digits matches the last label of what is an IPv4 address, not a domain.
+var digits = regexp.MustCompile(`^[0-9]+$`)
 
 // NormalizeDomain returns the form in which domains are compared: lower-case
-// ASCII without a trailing dot. It reports whether s is a domain at all; space
-// around it, addresses, ports and IP addresses are not. A domain in another
-// script is written as its IDNA A-labels, like xn--bcher-kva.example.
+// ASCII with IDNA A-labels (RFC 5890), without a trailing dot. It reports
+// whether s is a domain at all; space around it, addresses, ports and IP
+// addresses are not.
 //
-// Characters that other programs map to ASCII ones, like the Kelvin sign to k,
-// are refused: nobody has registered a domain with them.
+// Characters that merely look like ASCII ones and would be mapped to them, like
+// the Kelvin sign to k, are refused: nobody has registered a domain with them.
 func NormalizeDomain(s string) (string, bool) {
-	domain := strings.Map(func(c rune) rune {
-		if 'A' <= c && c <= 'Z' {
-			return c + 'a' - 'A'
-		}
-		return c
-	}, strings.TrimSuffix(s, "."))
-	labels := strings.Split(domain, ".")
-	for _, l := range labels {
-		if !label.MatchString(l) {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 1024 {
+		return "", false
+	}
+	domain, err := idna.Lookup.ToASCII(s)
+	if err != nil || len(domain) > 253 {
+		return "", false
+	}
+	// Bytes that are not UTF-8 get an A-label that is none.
+	if again, err := idna.Lookup.ToASCII(domain); err != nil || again != domain {
+		return "", false
+	}
+	given, labels := strings.Split(s, "."), strings.Split(domain, ".")
+	if len(given) != len(labels) || digits.MatchString(labels[len(labels)-1]) {
+		return "", false
+	}
+	for i, label := range labels {
+		ascii := !strings.ContainsFunc(given[i], func(c rune) bool { return c >= 0x80 })
+		if label == "" || len(label) > 63 || !ascii && !strings.HasPrefix(label, "xn--") {
 			return "", false
 		}
-	}
-	if len(domain) > 253 || digits.MatchString(labels[len(labels)-1]) {
-		return "", false
 	}
 	return domain, true
 }
