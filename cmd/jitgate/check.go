@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitgate/jitgate/config"
+)
+
+// checkTimeout is how long check --online waits for each of its answers.
+const checkTimeout = 5 * time.Second
+
+func checkCommand(std stdio) *cobra.Command {
+	var file string
+	var online bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and say everything that is wrong with it",
+		Long: `check reads the configuration and the files it names, and prints every problem
+at once, each as file:line:column: key: what is wrong and what to write instead.
+
+With --online it also asks Redis, loads metadata from its URLs, and connects to
+each upstream.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(file)
+			if err != nil {
+				return problemsError(std, err)
+			}
+			if errs := checkParts(c.Context(), cfg, online); len(errs) > 0 {
+				for _, err := range errs {
+					fmt.Fprintln(std.out, err)
+				}
+				return fmt.Errorf("%s: %s", file, count(len(errs), "problem"))
+			}
+			fmt.Fprintf(std.out, "%s: good: %s, %s, %s\n", file,
+				count(len(cfg.Directories), "directory"), count(len(cfg.IdentityProviders), "identity provider"), count(len(cfg.Apps), "app"))
+			return nil
+		},
+	}
+	configFlag(c, &file)
+	c.Flags().BoolVar(&online, "online", false, "also ask Redis, metadata URLs and upstreams")
+	return c
+}
+
+// problemsError prints the problems of a configuration a line each, as editors
+// and pipes like them, and returns what is left to say.
+func problemsError(std stdio, err error) error {
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		return configError(err)
+	}
+	for _, p := range problems {
+		fmt.Fprintln(std.out, p)
+	}
+	return errors.New(count(len(problems), "problem"))
+}
+
+func count(n int, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case strings.HasSuffix(what, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// checkParts builds what serve would build, and finds what a configuration file
+// alone does not tell: metadata that does not parse and, online, what does not
+// answer.
+func checkParts(ctx context.Context, cfg *config.Config, online bool) []error {
+	var errs []error
+	sps, err := serviceProviders(cfg, nil)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, idp := range cfg.IdentityProviders {
+		sp := sps[idp.Name]
+		if sp == nil || (idp.Metadata.File == "" && !online) {
+			continue
+		}
+		if err := bounded(ctx, func(ctx context.Context) error { _, err := sp.Refresh(ctx); return err }); err != nil {
+			errs = append(errs, fmt.Errorf("identity provider %q: %w", idp.Name, err))
+		}
+	}
+	if !online {
+		return errs
+	}
+	if rdb, closeRedis, err := openRedis(cfg.Redis); err != nil {
+		errs = append(errs, err)
+	} else {
+		defer closeRedis()
+		if err := bounded(ctx, func(ctx context.Context) error { return rdb.Ping(ctx).Err() }); err != nil {
+			errs = append(errs, fmt.Errorf("redis: %s", redisCause(err)))
+		}
+	}
+	for _, app := range cfg.Apps {
+		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {
+			errs = append(errs, fmt.Errorf("app %q: upstream %s: %w", app.Name, app.Upstream, err))
+		}
+	}
+	return errs
+}
+
+func bounded(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return f(ctx)
+}
+
+func dialUpstream(ctx context.Context, app config.App) error {
+	u := app.UpstreamURL
+	port := u.Port()
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/proxy"
+	"github.com/jitgate/jitgate/samlsp"
+)
+
+// A gateway is everything that serve and demo run: the parts of one
+// configuration, wired.
+type gateway struct {
+	cfg   *config.Config
+	log   *zap.Logger
+	rdb   redis.UniversalClient
+	idps  map[string]*samlsp.SP
+	proxy *proxy.Gateway
+	close func()
+}
+
+// assemble wires the gateway that cfg describes. Nothing runs and nothing
+// listens yet, and neither Redis nor an IdP is asked anything.
+func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
+	rdb, closeRedis, err := openRedis(cfg.Redis)
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis}
+	if err := g.wire(); err != nil {
+		closeRedis()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *gateway) wire() error {
+	users, err := provision.New(g.rdb, g.cfg.Redis.KeyPrefix, g.cfg)
+	if err != nil {
+		return err
+	}
+	if g.idps, err = serviceProviders(g.cfg, g.rdb); err != nil {
+		return err
+	}
+	g.proxy, err = proxy.New(proxy.Options{Config: g.cfg, Redis: g.rdb, IdPs: g.idps, Users: users, Log: g.log})
+	return err
+}
+
+// serviceProviders makes one service provider for each IdP of cfg. Where no
+// response is to be verified, rdb may be nil.
+func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string]*samlsp.SP, error) {
+	replay := samlsp.NewReplay(rdb, cfg.Redis.KeyPrefix)
+	key, cert := cfg.SAML.KeyPair()
+	sps := make(map[string]*samlsp.SP, len(cfg.IdentityProviders))
+	for _, idp := range cfg.IdentityProviders {
+		sp, err := samlsp.New(samlsp.Options{
+			Name:        idp.Name,
+			EntityID:    cfg.SAML.EntityID,
+			ACS:         cfg.BaseURL + "/.jitgate/saml/" + idp.Name + "/acs",
+			Key:         key,
+			Certificate: cert,
+			Metadata: samlsp.MetadataSource{
+				File:       idp.Metadata.File,
+				URL:        idp.Metadata.URL,
+				SignerFile: idp.Metadata.SignerFile,
+				Refresh:    idp.Metadata.Refresh,
+			},
+			AllowEncryption: idp.Encryption.Allow,
+			Unsolicited:     idp.IDPInitiated == "accept",
+			Replay:          replay,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("identity provider %q: %w", idp.Name, err)
+		}
+		sps[idp.Name] = sp
+	}
+	return sps, nil
+}
+
+// readMetadataFiles loads the metadata that is in files, where a mistake is
+// this configuration's and must stop the start. Metadata from a URL may come
+// later: see keepFresh.
+func (g *gateway) readMetadataFiles(ctx context.Context) error {
+	for _, idp := range g.cfg.IdentityProviders {
+		if idp.Metadata.File == "" {
+			continue
+		}
+		change, err := g.idps[idp.Name].Refresh(ctx)
+		if err != nil {
+			return fmt.Errorf("identity provider %q: %w", idp.Name, err)
+		}
+		logMetadata(g.log, idp.Name, change)
+	}
+	return nil
+}
+
+// keepFresh loads every IdP's metadata again and again until ctx ends. The last
+// good metadata stays in use when a load goes wrong.
+func (g *gateway) keepFresh(ctx context.Context) {
+	var all sync.WaitGroup
+	for name, sp := range g.idps {
+		all.Go(func() { refreshUntilDone(ctx, name, sp, g.log) })
+	}
+	all.Wait()
+}
+
+func refreshUntilDone(ctx context.Context, name string, sp *samlsp.SP, log *zap.Logger) {
+	retry := time.Second
+	for {
+		wait := sp.RefreshEvery()
+		change, err := sp.Refresh(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			log.Error("metadata not loaded; the last good one stays", zap.String("idp", name), zap.Error(err), zap.Bool("have_one", sp.Ready() == nil))
+			// Without any metadata nobody can sign in: ask more often than
+			// when there is something to go on with.
+			if retry < wait {
+				wait = retry
+			}
+			retry *= 2
+		default:
+			retry = time.Second
+			logMetadata(log, name, change)
+		}
+		// Jitter keeps replicas from asking the IdP in step.
+		wait += time.Duration(rand.Int64N(int64(wait)/10 + 1))
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// logMetadata tells of keys that came or went: with them comes the power to
+// sign anybody in, so each change is on record.
+func logMetadata(log *zap.Logger, idp string, c samlsp.Change) {
+	if !c.Changed {
+		return
+	}
+	until := zap.Skip()
+	if !c.ValidUntil.IsZero() {
+		until = zap.Time("valid_until", c.ValidUntil)
+	}
+	log.Info("metadata loaded",
+		zap.String("idp", idp),
+		zap.String("entity_id", c.EntityID),
+		zap.Strings("certificates_added", c.Added),
+		zap.Strings("certificates_removed", c.Removed),
+		until)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/jitgate/jitgate/samlsp/samltest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"jitgate": main})
+}
+
+// TestScripts runs testdata/*.txtar: the commands as a user types them, each a
+// real process.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"freeport":    freePort,
+			"waitfor":     waitFor,
+			"status":      exitStatus,
+			"replace":     replaceInFile,
+			"idpmetadata": writeIdPMetadata,
+			"sigterm":     sigterm,
+		},
+	})
+}
+
+// freePort NAME... sets each variable to a port that nobody listens on.
+func freePort(ts *testscript.TestScript, _ bool, names []string) {
+	for _, name := range names {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer l.Close()
+		ts.Setenv(name, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+	}
+}
+
+// waitFor URL STATUS [TEXT] asks until the answer has the status, and TEXT in
+// its body.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: waitfor URL STATUS [TEXT]")
+	}
+	want := strings.Join(args[2:], "")
+	var last string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		res, err := http.Get(args[0])
+		if err != nil {
+			last = err.Error()
+		} else {
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			last = fmt.Sprint(res.StatusCode) + " " + string(body)
+			if fmt.Sprint(res.StatusCode) == args[1] && strings.Contains(string(body), want) {
+				return
+			}
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	ts.Fatalf("%s: %s, want %s %q", args[0], last, args[1], want)
+}
+
+// status CODE COMMAND... runs jitgate in this process and checks its exit status.
+func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE jitgate ARG...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s: exit status %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// replaceInFile FILE OLD NEW writes FILE anew with every OLD made NEW.
+func replaceInFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: replace FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s has no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
+}
+
+// writeIdPMetadata FILE writes the metadata of a new identity provider.
+func writeIdPMetadata(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: idpmetadata FILE")
+	}
+	idp, err := samltest.New(samltest.Options{URL: "https://idp.acme.example"})
+	ts.Check(err)
+	metadata, err := idp.Metadata().XML()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), metadata, 0o600))
+}
+
+// sigterm sends SIGTERM to the commands in the background.
+func sigterm(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: sigterm")
+	}
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGTERM))
+	}
+}

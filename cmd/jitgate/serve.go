@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/config"
+)
+
+// drainTime is how long requests under way may take once SIGTERM has come.
+const drainTime = 30 * time.Second
+
+// Limits of the public listener. There is no limit on the time that a body
+// takes, since uploads and event streams are the apps' own business.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+func serveCommand(std stdio) *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway",
+		Long: `serve runs the gateway until SIGTERM or Ctrl-C, which let requests under way
+finish (for at most 30 seconds).
+
+It starts without Redis and without metadata that comes from a URL, says so, and
+keeps trying; /readyz on the admin listener tells when it can sign people in.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(file)
+			if err != nil {
+				return configError(err)
+			}
+			log := newLogger(std.err)
+			defer log.Sync()
+			return serve(c.Context(), cfg, log)
+		},
+	}
+	configFlag(c, &file)
+	return c
+}
+
+// configError adds what to do to a configuration that was not accepted.
+func configError(err error) error {
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return err
+	}
+	return hintError{err, "name the configuration file with -c"}
+}
+
+// serve runs the gateway of cfg until ctx ends.
+func serve(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
+	g, err := assemble(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	if err := g.readMetadataFiles(ctx); err != nil {
+		return err
+	}
+	return g.run(ctx, func() {})
+}
+
+// run listens, calls ready, serves until ctx ends, and drains.
+func (g *gateway) run(ctx context.Context, ready func()) error {
+	listeners, err := g.listen()
+	if err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	tasks.Go(func() { g.keepFresh(background) })
+	tasks.Go(func() { watchRedis(background, g.rdb, g.cfg.Redis, g.log) })
+	defer tasks.Wait()
+	defer stop()
+
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		g.log.Info("listening", zap.String("what", l.what), zap.String("address", l.Addr().String()))
+		go func() { failed <- l.serve() }()
+	}
+	ready()
+	select {
+	case err = <-failed:
+		g.log.Error("listener failed", zap.Error(err))
+	case <-ctx.Done():
+		g.log.Info("draining", zap.Duration("at_most", drainTime))
+	}
+	g.drain(listeners)
+	g.log.Info("stopped")
+	return err
+}
+
+// drain lets requests finish and ends what would not end by itself.
+func (g *gateway) drain(listeners []*listener) {
+	g.proxy.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	// Websockets are not requests that finish; the server does not count them.
+	g.proxy.Close()
+	// The public listener is first and the admin ones are after it, so that
+	// probes see "draining" for as long as there is something to drain.
+	for _, l := range listeners {
+		if err := l.server.Shutdown(ctx); err != nil {
+			g.log.Warn("connections cut off", zap.String("what", l.what), zap.Error(err))
+			l.server.Close()
+		}
+	}
+}
+
+// A listener is a bound address and the server for it.
+type listener struct {
+	net.Listener
+	what   string
+	server *http.Server
+	tls    bool
+}
+
+func (l *listener) serve() error {
+	var err error
+	if l.tls {
+		err = l.server.ServeTLS(l.Listener, "", "")
+	} else {
+		err = l.server.Serve(l.Listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("%s listener: %w", l.what, err)
+}
+
+// listen binds everything, or nothing.
+func (g *gateway) listen() (_ []*listener, err error) {
+	var all []*listener
+	defer func() {
+		if err != nil {
+			for _, l := range all {
+				l.Close()
+			}
+		}
+	}()
+	add := func(what, network, address string, h http.Handler) error {
+		l, err := bind(network, address)
+		if err != nil {
+			return fmt.Errorf("%s listener: %w", what, err)
+		}
+		all = append(all, &listener{Listener: l, what: what, server: g.server(h)})
+		return nil
+	}
+
+	if err := add("public", "tcp", g.cfg.Listen, g.proxy); err != nil {
+		return nil, err
+	}
+	if t := g.cfg.TLS; t != nil {
+		pair := &certificate{certFile: t.CertFile, keyFile: t.KeyFile, log: g.log}
+		all[0].tls, all[0].server.TLSConfig = true, pair.config()
+	}
+	if g.cfg.Admin.Listen != "" {
+		if err := add("admin", "tcp", g.cfg.Admin.Listen, g.proxy.Admin()); err != nil {
+			return nil, err
+		}
+	}
+	if g.cfg.Admin.Socket != "" {
+		if err := add("socket", "unix", g.cfg.Admin.Socket, g.proxy.Socket()); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (g *gateway) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          connectionLog(g.log),
+	}
+}
+
+// bind listens on an address. A Unix socket is for its owner alone, and one
+// that a dead process left behind is taken over.
+func bind(network, address string) (net.Listener, error) {
+	if network != "unix" {
+		return net.Listen(network, address)
+	}
+	if c, err := net.Dial(network, address); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("%s is in use by a running gateway", address)
+	}
+	if info, err := os.Lstat(address); err == nil && info.Mode()&os.ModeSocket != 0 {
+		os.Remove(address)
+	}
+	// The mode must be right from the first moment: chmod would come too late.
+	old := syscall.Umask(0o177)
+	defer syscall.Umask(old)
+	return net.Listen(network, address)
+}
