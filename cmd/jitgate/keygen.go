@@ -46,14 +46,14 @@ cookies. A file that is there already is never overwritten.`,
 			if err := writeKeys(dir, name, bits); err != nil {
 				return err
 			}
-			fmt.Fprintf(std.out, `wrote %s, %s and %s; in jitgate.yaml:
+			fmt.Fprintf(std.out, `wrote %s, %s and %s; in a jitgate.yaml beside them:
 
 saml:
-  key_file: %[1]s
-  cert_file: %[2]s
+  key_file: %s
+  cert_file: %s
 session:
-  keys: ["file:%[3]s"]
-`, filepath.Join(dir, spKeyFile), filepath.Join(dir, spCertFile), filepath.Join(dir, sessionKeyFile))
+  keys: ["file:%s"]
+`, filepath.Join(dir, spKeyFile), filepath.Join(dir, spCertFile), filepath.Join(dir, sessionKeyFile), spKeyFile, spCertFile, sessionKeyFile)
 			return nil
 		},
 	}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/samlsp/samltest"
+)
+
+// oneIdP is a configuration with one identity provider. Its verbs are the value
+// of redis, the metadata URL, and the upstream.
+const oneIdP = `
+redis: %s
+attributes: [{name: userName}, {name: email}]
+directories: [{name: acme, domains: [acme.example]}]
+identity_providers:
+  - {name: acme, directory: acme, metadata: {url: %q}}
+apps:
+  - {name: any, path: /, upstream: %q, allow: {any_user: true}}
+`
+
+// localIdP serves the project's own identity provider, with the user ann.
+func localIdP(t *testing.T) *samltest.IdP {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	idp, err := samltest.New(samltest.Options{
+		URL: "http://" + server.Listener.Addr().String(), Domain: "acme.example",
+		Users: []samltest.User{{Name: "ann", Password: "ann", Attributes: map[string][]string{
+			"userName": {"ann@acme.example"}, "email": {"ann@acme.example"},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Config.Handler = idp
+	server.Start()
+	t.Cleanup(server.Close)
+	return idp
+}
+
+// TestRedis signs in and out over each kind of Redis that there is.
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]func(t *testing.T) string{
+		"embedded": func(*testing.T) string { return `{embedded: true}` },
+		"alone": func(t *testing.T) string {
+			return fmt.Sprintf(`{addresses: [%q]}`, testenv.RedisServer(t).Addr)
+		},
+		// The user may do nothing but what the gateway needs, below its prefix.
+		"ACL user": func(t *testing.T) string {
+			s := testenv.RedisServer(t, "--user", "gate", "on", ">opensesame", "~corp:*", "resetchannels",
+				"+@read", "+@write", "+@connection", "+@scripting", "-@dangerous")
+			return fmt.Sprintf(`{addresses: [%q], username: gate, password: "file:redis.password", key_prefix: "corp:"}`, s.Addr)
+		},
+		"TLS": func(t *testing.T) string {
+			dir := writeTLS(t)
+			port := testenv.FreePort(t)
+			testenv.RedisServer(t, "--tls-port", fmt.Sprint(port), "--tls-cert-file", dir+"/tls.crt",
+				"--tls-key-file", dir+"/tls.key", "--tls-ca-cert-file", dir+"/tls.crt", "--tls-auth-clients", "yes")
+			return fmt.Sprintf(`{addresses: ["127.0.0.1:%d"], tls: {ca_file: %[2]s/tls.crt, cert_file: %[2]s/tls.crt, key_file: %[2]s/tls.key}}`, port, dir)
+		},
+		"Sentinel": func(t *testing.T) string {
+			sentinel := testenv.Sentinel(t, "gate", testenv.RedisServer(t))
+			return fmt.Sprintf(`{addresses: [%q], master_name: gate}`, sentinel.Addr)
+		},
+		"Cluster": func(t *testing.T) string {
+			return fmt.Sprintf(`{addresses: [%q], cluster: true}`, testenv.Cluster(t).Addr)
+		},
+	}
+	for name, redis := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			idp, site := localIdP(t), newSite(t)
+			if err := os.WriteFile(filepath.Join(site.dir, "redis.password"), []byte("opensesame\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			g := site.start("127.0.0.1", 0, fmt.Sprintf(oneIdP, redis(t), idp.EntityID(), echoUpstream(t).URL))
+			if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
+				t.Fatal(err)
+			}
+			signInAndOut(t, g)
+		})
+	}
+}
+
+// signInAndOut goes through what writes to the store and what reads from it.
+func signInAndOut(t *testing.T, g *replica) {
+	t.Helper()
+	b := testenv.NewBrowser(t, nil)
+	for range 2 { // a first login, and one of a user who is known
+		page, err := b.Login(g.base+"/page", "", "ann", "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		reached(t, page).wantHeaders(t, map[string]string{"X-Forwarded-User": "ann@acme.example"})
+		if page, err = b.Open(g.base + "/.jitgate/logout"); err != nil || len(page.Forms) != 1 {
+			t.Fatalf("logout page: %v, %d forms", err, len(page.Forms))
+		}
+		if page, err = page.Forms[0].Submit(); err != nil || page.Status != http.StatusOK {
+			t.Fatalf("signing out: %v, status %d", err, page.Status)
+		}
+	}
+	if got := g.user(t, "ann@acme.example")["userName"]; got != "ann@acme.example" {
+		t.Errorf("users show: userName %v, want ann@acme.example", got)
+	}
+}
+
+// TestRedisGoesAway stops Redis from answering, and lets it go on: visitors are
+// told to wait, and nobody is signed out. (serve.txtar starts without Redis.)
+func TestRedisGoesAway(t *testing.T) {
+	t.Parallel()
+	idp, site := localIdP(t), newSite(t)
+	store := testenv.RedisServer(t)
+	g := site.start("127.0.0.1", 0, fmt.Sprintf(oneIdP, fmt.Sprintf(`{addresses: [%q]}`, store.Addr), idp.EntityID(), echoUpstream(t).URL))
+	if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
+		t.Fatal(err)
+	}
+	b := testenv.NewBrowser(t, nil)
+	page, err := b.Login(g.base+"/page", "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached(t, page)
+
+	store.Pause()
+	if page, err = b.Open(g.base + "/page"); err != nil {
+		t.Fatal(err)
+	}
+	if page.Status != http.StatusServiceUnavailable || page.Header.Get("Retry-After") == "" || len(page.Header.Values("Set-Cookie")) > 0 {
+		t.Errorf("without Redis: status %d, Retry-After %q, cookies %q; want 503, a time, and none", page.Status, page.Header.Get("Retry-After"), page.Header.Values("Set-Cookie"))
+	}
+	eventually(t, func() error { return answers(g.admin+"/readyz", http.StatusServiceUnavailable) })
+	if err := answers(g.admin+"/healthz", http.StatusOK); err != nil {
+		t.Error(err)
+	}
+
+	store.Resume()
+	eventually(t, func() error { return answers(g.admin+"/readyz", http.StatusOK) })
+	if page, err = b.Open(g.base + "/page"); err != nil {
+		t.Fatal(err)
+	}
+	reached(t, page).wantHeaders(t, map[string]string{"X-Forwarded-User": "ann@acme.example"})
+}
+
+// writeTLS writes tls.crt and tls.key, good for both ends of a connection on
+// this machine, and returns their folder.
+func writeTLS(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:        true, BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{
+		"tls.crt": {Type: "CERTIFICATE", Bytes: cert},
+		"tls.key": {Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
