@@ -87,7 +87,7 @@ type Options struct {
 // A MetadataSource is a file or a URL, exactly one of them.
 type MetadataSource struct {
 	File string
-	// URL is https, or http on a loopback address.
+	// URL is https, or http on a loopback host.
 	URL string
 	// SignerFile is a PEM certificate. Where it is set, metadata without an
 	// enveloped signature that verifies with it is refused.
@@ -296,7 +296,7 @@ type common struct {
 	slots chan struct{}
 }
 
-// endpoint parses the URL of an endpoint: https, or http on a loopback address,
+// endpoint parses the URL of an endpoint: https, or http on a loopback host,
 // with a host, without user and fragment.
 func endpoint(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
@@ -309,7 +309,7 @@ func endpoint(s string) (*url.URL, error) {
 	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
 		return u, nil
 	}
-	return nil, fmt.Errorf("%q is not https (http is for loopback addresses alone)", s)
+	return nil, fmt.Errorf("%q is not https (http is for loopback hosts alone)", s)
 }
 
 func loopback(host string) bool {

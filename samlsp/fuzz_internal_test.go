@@ -1,0 +1,142 @@
+package samlsp
+
+import (
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+	"github.com/crewjam/saml"
+	dsig "github.com/russellhaering/goxmldsig"
+
+	"github.com/jitgate/jitgate/samlsp/samltest"
+)
+
+// believer finds every signature good, so that the rest of crewjam's code is
+// reached.
+type believer struct{}
+
+func (believer) VerifySignature(*dsig.ValidationContext, *etree.Element) error { return nil }
+
+// FuzzPreflight holds what the preflight is for: a document that it lets pass
+// makes no library behind it panic, and is quickly done with.
+//
+// Documents with an EncryptedAssertion end at our own code here as they do in
+// Finish: crewjam never sees one.
+func FuzzPreflight(f *testing.F) {
+	key, certificate, err := samltest.SelfSigned("idp", 2048, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	if err != nil {
+		f.Fatal(err)
+	}
+	idp, err := samltest.New(samltest.Options{URL: "https://idp.example", Key: key, Certificate: certificate})
+	if err != nil {
+		f.Fatal(err)
+	}
+	sp := fuzzSP(f, idp)
+	for _, seed := range seeds(f, idp, sp.o.Certificate) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		began := time.Now()
+		outline, err := preflight(message)
+		if err != nil {
+			return
+		}
+		root, err := parse(message)
+		if err != nil {
+			t.Fatalf("the preflight lets pass what is no document: %v", err)
+		}
+		r := &response{sp: sp, idp: sp.idp.Load(), requestID: "id-1", now: time.Now()}
+		if outline.encrypted {
+			r.responseVerified = true
+			r.decrypt(message, outline, root)
+			return
+		}
+		if outline.assertSigned {
+			verify(root.SelectElement("Assertion"), r.idp.certificates)
+		}
+		if outline.responseSigned {
+			verify(root, r.idp.certificates)
+		}
+		if m, err := readResponse(message); err == nil && outline.hasAssertion {
+			r.checkResponse(m)
+			r.checkAssertion(m.Assertion)
+			r.read(m.Assertion)
+		}
+		for _, verifier := range []saml.SignatureVerifier{believer{}, &verifier{certificates: r.idp.certificates}} {
+			crewjam := saml.ServiceProvider{EntityID: "sp", AcsURL: sp.acs, MetadataURL: sp.acs,
+				IDPMetadata: r.idp.descriptor, AllowIDPInitiated: true, SignatureVerifier: verifier}
+			crewjam.ParseXMLResponse(message, nil, sp.acs)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+// fuzzSP returns an SP that knows the IdP.
+func fuzzSP(f *testing.F, idp *samltest.IdP) *SP {
+	f.Helper()
+	file := filepath.Join(f.TempDir(), "idp.xml")
+	text, err := idp.Metadata().XML()
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		f.Fatal(err)
+	}
+	o := Options{Name: "x", EntityID: "sp", ACS: "https://sp.example/acs", Metadata: MetadataSource{File: file},
+		AllowEncryption: []string{"aes128-cbc"}, Replay: NewReplay(nil, "")}
+	o.Key, o.Certificate, err = samltest.SelfSigned("sp", 2048, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	if err != nil {
+		f.Fatal(err)
+	}
+	sp, err := New(o)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, err := sp.Refresh(f.Context()); err != nil {
+		f.Fatal(err)
+	}
+	return sp
+}
+
+// seeds are messages of every style, and some that lack what the libraries take
+// for granted.
+func seeds(f *testing.F, idp *samltest.IdP, certificate *x509.Certificate) [][]byte {
+	f.Helper()
+	changes := []func(*samltest.Message){
+		func(*samltest.Message) {},
+		func(m *samltest.Message) { m.SignAssertion, m.SignResponse = false, true },
+		func(m *samltest.Message) { m.SignResponse = true },
+		func(m *samltest.Message) { m.SignAssertion = false },
+		func(m *samltest.Message) { m.Style, m.Signature.Prefix = samltest.DefaultNamespace, "" },
+		func(m *samltest.Message) { m.SignResponse, m.Encryption.Method = true, samltest.AES128GCM },
+		func(m *samltest.Message) { m.SignResponse, m.Encryption.Method = true, samltest.AES128CBC },
+		func(m *samltest.Message) { m.Signature.KeyInfo = samltest.KeyInfoNone },
+		func(m *samltest.Message) { m.Omit = samltest.OmitAssertion },
+		func(m *samltest.Message) { m.Omit = samltest.OmitSubject },
+		func(m *samltest.Message) { m.Omit = samltest.OmitConditions },
+		func(m *samltest.Message) { m.Omit = samltest.OmitStatus },
+		func(m *samltest.Message) { m.Omit = samltest.OmitAuthnStatement },
+		func(m *samltest.Message) { m.Confirmations[0].NoData = true },
+		func(m *samltest.Message) { m.Confirmations = nil },
+		func(m *samltest.Message) { m.Audiences, m.Issuer, m.NotBefore = nil, "", time.Time{} },
+	}
+	var list [][]byte
+	for _, change := range changes {
+		m := idp.Good(samltest.SPInfo{EntityID: "sp", ACS: "https://sp.example/acs", Certificate: certificate}, "id-1",
+			samltest.User{Name: "ann", Attributes: map[string][]string{"groups": {"a", "b"}}})
+		change(m)
+		text, err := m.XML()
+		if err != nil {
+			f.Fatal(err)
+		}
+		list = append(list, text)
+	}
+	return append(list,
+		[]byte(`<?xml version="1.0"?><p:Response xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol"><p:Status><p:StatusCode Value="x"/></p:Status></p:Response>`),
+		[]byte(`<Response xmlns="urn:oasis:names:tc:SAML:2.0:protocol"/>`), []byte(`<!--x-->`), nil)
+}
