@@ -1,20 +1,12 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
 	"github.com/jitgate/jitgate/samlsp/samltest"
@@ -66,7 +58,8 @@ func TestRedis(t *testing.T) {
 			return fmt.Sprintf(`{addresses: [%q], username: gate, password: "file:redis.password", key_prefix: "corp:"}`, s.Addr)
 		},
 		"TLS": func(t *testing.T) string {
-			dir := writeTLS(t)
+			dir := t.TempDir()
+			writePair(t, dir, 1)
 			port := testenv.FreePort(t)
 			testenv.RedisServer(t, "--tls-port", fmt.Sprint(port), "--tls-cert-file", dir+"/tls.crt",
 				"--tls-key-file", dir+"/tls.key", "--tls-ca-cert-file", dir+"/tls.crt", "--tls-auth-clients", "yes")
@@ -153,34 +146,4 @@ func TestRedisGoesAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	reached(t, page).wantHeaders(t, map[string]string{"X-Forwarded-User": "ann@acme.example"})
-}
-
-// writeTLS writes tls.crt and tls.key, good for both ends of a connection on
-// this machine, and returns their folder.
-func writeTLS(t *testing.T) string {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:        true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, block := range map[string]*pem.Block{
-		"tls.crt": {Type: "CERTIFICATE", Bytes: cert},
-		"tls.key": {Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }

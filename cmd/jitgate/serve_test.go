@@ -1,0 +1,254 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+)
+
+// writePair writes a certificate for the names, its own authority, as tls.crt and
+// tls.key in dir.
+func writePair(t *testing.T, dir string, serial int64, names ...string) *x509.CertPool {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names,
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"tls.crt": {Type: "CERTIFICATE", Bytes: der},
+		"tls.key": {Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return pool
+}
+
+// TestHTTPS signs in over https, with an app on a host of its own: cookies are
+// bound to their hosts, and the login is handed over from one to the other.
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	idp, site := localIdP(t), newSite(t)
+	roots := writePair(t, site.dir, 1, "sso.example.com", "wiki.example.com")
+	listen := testenv.FreePort(t)
+	base := fmt.Sprintf("https://sso.example.com:%d", listen)
+	wiki := fmt.Sprintf("https://wiki.example.com:%d", listen)
+	file := filepath.Join(site.dir, "jitgate.yaml")
+	text := fmt.Sprintf(`base_url: %s
+listen: 127.0.0.1:%d
+tls: {cert_file: tls.crt, key_file: tls.key}
+session: {keys: ["file:session.key"]}
+saml: {key_file: sp.key, cert_file: sp.crt}
+%s  - {name: wiki, host: wiki.example.com, upstream: %q, allow: {any_user: true}}
+`, base, listen, fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL), echoUpstream(t).URL)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := idp.AddSP([]byte(output(t, "metadata", "-c", file, "--idp", "acme"))); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "serve", "-c", file)
+	b := testenv.NewBrowser(t, roots)
+	eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login?choose"); return err })
+
+	var page *testenv.Page
+	eventually(t, func() (err error) { // until the metadata has been loaded
+		if page, err = b.Login(wiki+"/page?x=1", "", "ann", "ann"); err == nil && page.Status != http.StatusOK {
+			err = fmt.Errorf("status %d: %s", page.Status, page.Text())
+		}
+		return err
+	})
+	got := reached(t, page)
+	if page.URL.Host != strings.TrimPrefix(wiki, "https://") || got.URL != "/page?x=1" {
+		t.Errorf("landed on %s, want %s/page?x=1", page.URL, wiki)
+	}
+	got.wantHeaders(t, map[string]string{"X-Forwarded-User": "ann@acme.example", "X-Forwarded-Proto": "https", "Cookie": ""})
+
+	// Each host has a session of its own, in a cookie that no other host sets.
+	values := make(map[string]bool)
+	for _, origin := range []string{base, wiki} {
+		for _, c := range b.Cookies(origin + "/") {
+			if !strings.HasPrefix(c.Name, "__Host-jitgate") || !c.Secure || !c.HttpOnly {
+				t.Errorf("%s has the cookie %s", origin, c)
+			}
+			if c.Name == "__Host-jitgate" {
+				values[c.Value] = true
+			}
+		}
+	}
+	if len(values) != 2 {
+		t.Errorf("%d different sessions, want one a host", len(values))
+	}
+
+	// Signed out of one, signed out of all.
+	page, err := b.Open(wiki + "/.jitgate/logout")
+	if err != nil || len(page.Forms) != 1 {
+		t.Fatalf("logout page: %v, %d forms", err, len(page.Forms))
+	}
+	if _, err := page.Forms[0].Submit(); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequest(http.MethodGet, base+"/page", nil)
+	res, err := b.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after signing out at %s, %s answers %d, want 401", wiki, base, res.StatusCode)
+	}
+}
+
+// TestCertificate renews a certificate under a server that runs. Time is what
+// the test says it is.
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writePair(t, dir, 1, "example.com")
+	core, logs := observer.New(zap.InfoLevel)
+	c := &certificate{certFile: filepath.Join(dir, "tls.crt"), keyFile: filepath.Join(dir, "tls.key"), log: zap.New(core)}
+	serial := func(at time.Time) int64 {
+		t.Helper()
+		pair, err := c.get(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serialOf(t, pair)
+	}
+	now := time.Now()
+	if got := serial(now); got != 1 {
+		t.Errorf("serial %d, want 1", got)
+	}
+	writePair(t, dir, 2, "example.com")
+	touch(t, c, now.Add(time.Minute))
+	if got := serial(now.Add(certificateAge / 2)); got != 1 {
+		t.Errorf("serial %d before the files are looked at again, want 1", got)
+	}
+	if got := serial(now.Add(certificateAge)); got != 2 {
+		t.Errorf("serial %d after renewal, want 2", got)
+	}
+	// Half written: the one before goes on.
+	if err := os.WriteFile(c.certFile, []byte("-----BEGIN"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	touch(t, c, now.Add(2*time.Minute))
+	if got := serial(now.Add(2 * certificateAge)); got != 2 {
+		t.Errorf("serial %d with a broken file, want 2", got)
+	}
+	if logs.FilterMessageSnippet("not read").Len() != 1 {
+		t.Errorf("a broken file is logged %d times, want once", logs.FilterMessageSnippet("not read").Len())
+	}
+}
+
+// touch sets when the files of a certificate were changed: two writes within a
+// tick of the file system's clock would look like one.
+func touch(t *testing.T, c *certificate, at time.Time) {
+	t.Helper()
+	for _, file := range []string{c.certFile, c.keyFile} {
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func serialOf(t *testing.T, pair *tls.Certificate) int64 {
+	t.Helper()
+	cert, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert.SerialNumber.Int64()
+}
+
+// TestDrain stops a gateway while a request is under way: that one is finished,
+// and new ones are not taken.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/slow" {
+			return
+		}
+		io.WriteString(w, "first half, ")
+		w.(http.Flusher).Flush()
+		close(arrived)
+		<-release
+		io.WriteString(w, "second half")
+	}))
+	t.Cleanup(upstream.Close)
+	idp, site := localIdP(t), newSite(t)
+	rest := fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), upstream.URL)
+	g := site.start("127.0.0.1", 0, strings.Replace(rest, "allow: {any_user: true}", "allow: {any_user: true}, public: [/slow, /quick]", 1))
+
+	body := make(chan string, 1)
+	go func() {
+		res, err := http.Get(g.base + "/slow")
+		if err != nil {
+			body <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		data, err := io.ReadAll(res.Body)
+		body <- fmt.Sprint(string(data), err)
+	}()
+	select {
+	case <-arrived:
+	case <-time.After(waitLimit):
+		t.Fatal("the request did not reach the upstream")
+	}
+	stopped := make(chan int, 1)
+	go func() { stopped <- g.stop() }()
+	eventually(t, func() error {
+		if err := answers(g.base+"/quick", http.StatusOK); err == nil {
+			return fmt.Errorf("the gateway still takes requests")
+		}
+		return nil
+	})
+	// Probes learn why for as long as it drains.
+	if err := answers(g.admin+"/readyz", http.StatusServiceUnavailable); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	if got := <-body; got != "first half, second half<nil>" {
+		t.Errorf("the request under way got %q", got)
+	}
+	if code := <-stopped; code != 0 {
+		t.Errorf("exit status %d, want 0", code)
+	}
+}
