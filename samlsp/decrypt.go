@@ -64,32 +64,29 @@ func blockCipherOf(algorithm string) (blockCipher, bool) {
 // decrypt puts the Assertion in the place of the EncryptedAssertion, as the
 // specification of XML Encryption has it (4.4), and returns the message that
 // comes of it: passed by the preflight, its Assertion exactly the plaintext.
-func (r *response) decrypt(message []byte, o outline, root *etree.Element) ([]byte, outline, *etree.Element, error) {
+func (r *response) decrypt(m *message) (*message, error) {
+	o := m.outline
 	if !r.responseVerified && !r.sp.allow[allowUnsignedResponse] {
-		return nil, o, nil, refuse(checkEncryption, "an encrypted assertion in an unsigned Response", "a signed Response, or encryption: allow: unsigned-response")
+		return nil, refuse(checkEncryption, "an encrypted assertion in an unsigned Response", "a signed Response, or encryption: allow: unsigned-response")
 	}
-	box, err := r.openBox(root.SelectElement("EncryptedAssertion"))
+	box, err := r.openBox(m.root.SelectElement("EncryptedAssertion"))
 	if err != nil {
-		return nil, o, nil, err
+		return nil, err
 	}
 	plain, err := box.plaintext(r.sp.o.Key)
 	if err != nil {
-		return nil, o, nil, refuse(checkDecryption, "", "")
+		return nil, refuse(checkDecryption, "", "")
 	}
-	whole := slices.Concat(message[:o.start], plain, message[o.end:])
-	inner, err := preflight(whole)
+	whole, err := open(slices.Concat(m.text[:o.start], plain, m.text[o.end:]))
 	if err != nil {
-		return nil, o, nil, r.sealed(o, err)
+		return nil, r.sealed(o, err)
 	}
+	inner := &whole.outline
 	if !inner.hasAssertion || inner.encrypted || inner.start != o.start || inner.end != o.start+len(plain) {
-		return nil, o, nil, r.sealed(o, refuse(checkStructure, "a plaintext that is not one Assertion", ""))
-	}
-	root, err = parse(whole)
-	if err != nil {
-		return nil, o, nil, r.sealed(o, err)
+		return nil, r.sealed(o, refuse(checkStructure, "a plaintext that is not one Assertion", ""))
 	}
 	inner.encrypted = true // where it comes from; there is no ciphertext in it any more
-	return whole, inner, root, nil
+	return whole, nil
 }
 
 // A box is an EncryptedAssertion taken apart, of algorithms that are allowed.

@@ -36,9 +36,9 @@ type Change struct {
 	Expired []string
 	// Ignored are the fingerprints of certificates whose keys are too weak.
 	Ignored []string
-	// NextExpiry is when the last of the certificates ends; after it nobody can
+	// Expires is when the last of the certificates ends; after it nobody can
 	// sign in.
-	NextExpiry time.Time
+	Expires time.Time
 	// ValidUntil is the metadata's own end. Zero: it has none.
 	ValidUntil time.Time
 }
@@ -89,8 +89,8 @@ func compare(old, next *idp, now time.Time) Change {
 		if !inTime(certificate, now) {
 			c.Expired = append(c.Expired, c.Certificates[i])
 		}
-		if certificate.NotAfter.After(c.NextExpiry) {
-			c.NextExpiry = certificate.NotAfter
+		if certificate.NotAfter.After(c.Expires) {
+			c.Expires = certificate.NotAfter
 		}
 		if !slices.Contains(before, c.Certificates[i]) {
 			c.Added = append(c.Added, c.Certificates[i])

@@ -58,12 +58,12 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 // Unsolicited reports whether the response, base64 as posted, answers no request.
 // Nothing of it is verified: it may be used to begin a login, and for nothing else.
 func Unsolicited(samlResponse string) bool {
-	message, err := decode(samlResponse)
+	text, err := decode(samlResponse)
 	if err != nil {
 		return false
 	}
-	outline, err := preflight(message)
-	return err == nil && outline.hasAssertion && !outline.answers
+	o, err := preflight(text)
+	return err == nil && o.hasAssertion && !o.answers
 }
 
 // decode reads the base64 of a SAMLResponse parameter. It has to be strict: the
@@ -119,93 +119,97 @@ func (r *response) verify(samlResponse string) (err error) {
 			err = refuse(checkPanic, fmt.Sprint(p), "")
 		}
 	}()
-	message, err := decode(samlResponse)
+	text, err := decode(samlResponse)
 	if err != nil {
 		return err
 	}
-	outline, err := preflight(message)
+	m, err := open(text)
 	if err != nil {
 		return err
 	}
-	if outline.hasAssertion && !outline.encrypted && !outline.responseSigned && !outline.assertSigned {
-		return refuse(checkUnsigned, "", "a signed Response or Assertion") // the cheapest way to waste our time
-	}
-	root, err := parse(message)
+	envelope, err := r.envelope(m)
 	if err != nil {
 		return err
 	}
-	envelope, err := r.envelope(message, root, outline)
-	if err != nil {
-		return err
-	}
-	// An IdP that refuses need not sign. Nothing is done with what it says but
-	// to end the login.
-	if codes := envelope.Status.codes(); codes != saml.StatusSuccess {
-		return &Refusal{Code: codeRefused, Check: checkStatus, Got: clip(codes + " " + envelope.Status.Message), Want: saml.StatusSuccess}
-	}
-	if !outline.hasAssertion {
-		return refuse(checkStructure, "Response without an assertion", "")
-	}
-	if outline.encrypted {
-		message, outline, root, err = r.decrypt(message, outline, root)
-		if err != nil {
+	if m.outline.encrypted {
+		if m, err = r.decrypt(m); err != nil {
 			return err
 		}
 	}
-	assertion, err := r.assertion(message, root, outline, envelope)
+	assertion, err := r.assertion(m, envelope)
 	if err != nil {
 		return err
 	}
-	if err := r.checkResponse(envelope); err != nil {
+	if err := r.check(envelope, assertion); err != nil {
 		return err
 	}
-	if err := r.checkAssertion(assertion); err != nil {
+	if err := r.secondOpinion(m.text, assertion.ID); err != nil {
 		return err
 	}
-	identity, err := r.read(assertion)
-	if err != nil {
-		return err
-	}
-	if err := r.secondOpinion(message, identity.AssertionID); err != nil {
-		return err
-	}
-	r.identity = identity
-	return nil
+	r.identity, err = r.read(assertion)
+	return err
 }
 
-// parse builds the tree of a message that passed the preflight.
-func parse(message []byte) (*etree.Element, error) {
+// A message is one that has passed the preflight.
+type message struct {
+	text    []byte
+	outline outline
+	root    *etree.Element
+}
+
+// open takes a message through the preflight and builds its tree.
+func open(text []byte) (*message, error) {
+	o, err := preflight(text)
+	if err != nil {
+		return nil, err
+	}
+	if o.hasAssertion && !o.encrypted && !o.responseSigned && !o.assertSigned {
+		return nil, refuse(checkUnsigned, "", "a signed Response or Assertion")
+	}
 	doc := etree.NewDocument()
 	doc.ReadSettings.MaxDepth = maxDepth + 1
-	if err := doc.ReadFromBytes(message); err != nil || doc.Root() == nil {
+	if err := doc.ReadFromBytes(text); err != nil || doc.Root() == nil {
 		return nil, refuse(checkXML, "", "a document")
 	}
-	return doc.Root(), nil
+	return &message{text: text, outline: o, root: doc.Root()}, nil
 }
 
 // envelope returns the Response: as it was signed where it was, else as it came.
-func (r *response) envelope(message []byte, root *etree.Element, outline outline) (*responseXML, error) {
-	if outline.responseSigned {
-		signed, err := verify(root, r.idp.certificates)
+// It refuses one by which the IdP reports an error. An IdP that refuses need not
+// sign that: nothing is done with what it says but to end the login.
+func (r *response) envelope(m *message) (*responseXML, error) {
+	text := m.text
+	if m.outline.responseSigned {
+		signed, err := verify(m.root, r.idp.certificates)
 		if err != nil {
 			return nil, err
 		}
-		if message, err = canonical(signed); err != nil {
+		if text, err = canonical(signed); err != nil {
 			return nil, refuse(checkXML, "", "a document")
 		}
 		r.responseVerified = true
 	}
-	return readResponse(message)
+	envelope, err := readResponse(text)
+	if err != nil {
+		return nil, err
+	}
+	if codes := envelope.Status.codes(); codes != saml.StatusSuccess {
+		return nil, &Refusal{Code: codeRefused, Check: checkStatus, Got: clip(codes + " " + envelope.Status.Message), Want: saml.StatusSuccess}
+	}
+	if !m.outline.hasAssertion {
+		return nil, refuse(checkStructure, "Response without an assertion", "")
+	}
+	return envelope, nil
 }
 
 // assertion returns the Assertion as it was signed. One that is signed itself is
 // read from what its own signature covers; otherwise the Response's covers it:
 // its text, or its ciphertext.
-func (r *response) assertion(message []byte, root *etree.Element, outline outline, envelope *responseXML) (*assertionXML, error) {
-	if outline.assertSigned {
-		signed, err := verify(root.SelectElement("Assertion"), r.idp.certificates)
+func (r *response) assertion(m *message, envelope *responseXML) (*assertionXML, error) {
+	if m.outline.assertSigned {
+		signed, err := verify(m.root.SelectElement("Assertion"), r.idp.certificates)
 		if err != nil {
-			return nil, r.sealed(outline, err)
+			return nil, r.sealed(m.outline, err)
 		}
 		text, err := canonical(signed)
 		if err != nil {
@@ -214,16 +218,18 @@ func (r *response) assertion(message []byte, root *etree.Element, outline outlin
 		return readAssertion(text)
 	}
 	if !r.responseVerified {
-		return nil, r.sealed(outline, refuse(checkUnsigned, "", "a signed Response or Assertion"))
+		return nil, r.sealed(m.outline, refuse(checkUnsigned, "", "a signed Response or Assertion"))
 	}
-	if !outline.encrypted {
-		return envelope.Assertion, nil
+	if m.outline.encrypted {
+		var err error
+		if envelope, err = readResponse(m.text); err != nil {
+			return nil, err
+		}
 	}
-	whole, err := readResponse(message)
-	if err != nil {
-		return nil, err
+	if envelope.Assertion == nil {
+		return nil, refuse(checkStructure, "Response whose signed part has no assertion", "")
 	}
-	return whole.Assertion, nil
+	return envelope.Assertion, nil
 }
 
 // sealed returns err, or for an assertion that somebody else than the IdP may
@@ -238,7 +244,7 @@ func (r *response) sealed(outline outline, err error) error {
 
 // secondOpinion has crewjam/saml verify the whole message too. It gets what we
 // have decrypted, never a ciphertext, and no key.
-func (r *response) secondOpinion(message []byte, assertionID string) error {
+func (r *response) secondOpinion(text []byte, assertionID string) error {
 	sp := saml.ServiceProvider{
 		EntityID:          r.sp.o.EntityID,
 		MetadataURL:       r.sp.acs,
@@ -250,7 +256,7 @@ func (r *response) secondOpinion(message []byte, assertionID string) error {
 		// checkAssertion has read them as the specification says.
 		ValidateAudienceRestriction: func(*saml.Assertion) error { return nil },
 	}
-	assertion, err := sp.ParseXMLResponse(message, []string{r.requestID}, r.sp.acs)
+	assertion, err := sp.ParseXMLResponse(text, []string{r.requestID}, r.sp.acs)
 	if invalid := (*saml.InvalidResponseError)(nil); errors.As(err, &invalid) {
 		return refuse(checkLibrary, invalid.PrivateErr.Error(), "")
 	}

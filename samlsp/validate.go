@@ -128,6 +128,14 @@ func readAssertion(message []byte) (*assertionXML, error) {
 	return &a, nil
 }
 
+// check checks what the message says.
+func (r *response) check(envelope *responseXML, assertion *assertionXML) error {
+	if err := r.checkResponse(envelope); err != nil {
+		return err
+	}
+	return r.checkAssertion(assertion)
+}
+
 // checkResponse checks the Response. Where only the Assertion is signed, anybody
 // may have written it, so that none of this is relied upon; it still has to be
 // right, as each honest IdP's is.
@@ -150,9 +158,6 @@ func (r *response) checkResponse(m *responseXML) error {
 // checkAssertion checks the Assertion against SAML core and the web browser
 // profile (SAML profiles, 4.1.4.2 and 4.1.4.3), and sets r.until.
 func (r *response) checkAssertion(a *assertionXML) error {
-	if a == nil {
-		return refuse(checkStructure, "Response without an assertion", "")
-	}
 	if a.Version != "2.0" {
 		return refuse(checkVersion, a.Version, "2.0")
 	}
@@ -352,7 +357,8 @@ func (r *response) stamp() string {
 	return fmt.Sprintf("%s, give or take %s", r.now.UTC().Format(time.RFC3339), maxSkew)
 }
 
-// parseTime reads an xs:dateTime in UTC, or with a zone (SAML core, 1.3.3).
+// parseTime reads an xs:dateTime. One that names no zone is in UTC, as all of
+// SAML is (SAML core, 1.3.3).
 func parseTime(s string) (time.Time, bool) {
 	var t saml.RelaxedTime
 	err := t.UnmarshalText([]byte(s))
