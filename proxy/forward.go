@@ -27,13 +27,12 @@ type upstreams struct {
 func newUpstreams() upstreams {
 	u := upstreams{
 		transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   5 * time.Second,
-			ForceAttemptHTTP2:     true, // it is for https alone
-			MaxIdleConnsPerHost:   512,
-			IdleConnTimeout:       90 * time.Second,
-			ExpectContinueTimeout: time.Second,
-			DisableCompression:    true, // what the app sends is what the visitor gets
+			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 5 * time.Second,
+			ForceAttemptHTTP2:   true, // it is for https alone
+			MaxIdleConnsPerHost: 512,
+			IdleConnTimeout:     90 * time.Second,
+			DisableCompression:  true, // what the app sends is what the visitor gets
 		},
 		buffers: new(bufferPool),
 		watch:   watchEvery,
@@ -119,6 +118,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 	out.Host = p.route.hostport()
 	out.Trailer = nil
 	h.Del("Te")
+	h.Del("Expect") // the server says "100 Continue" when the body is read
 	if !isWebsocket(pr.In.Header) {
 		// ReverseProxy would open a tunnel for any protocol, and what is in the
 		// tunnel is never authorised.

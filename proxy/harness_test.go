@@ -213,6 +213,7 @@ identity_providers:
 groups:
   - {name: engineers, rule: {attribute: department, is: Engineering}, entitlements: [wiki]}
   - {name: "a,b", rule: {attribute: department, is: Engineering}}
+  - {name: nobody, users: [nobody@other.example]}
 apps:
   - name: wiki
     host: %s
