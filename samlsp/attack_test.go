@@ -271,6 +271,13 @@ func TestAttacksByWrapping(t *testing.T) {
 		{"A44b", "a Response in an ArtifactResponse", nil, raw(func(s string) string {
 			return `<samlp:ArtifactResponse xmlns:samlp="` + samltest.NSProtocol + `">` + s + `</samlp:ArtifactResponse>`
 		}), "structure"},
+		{"A44c", "the signed Assertion alone", nil, func(_ *testing.T, m *samltest.Message) {
+			m.MutateSigned = func(doc *etree.Document) {
+				a := doc.Root().SelectElement("Assertion").Copy()
+				a.CreateAttr("xmlns:saml", samltest.NSAssertion)
+				doc.SetRoot(a)
+			}
+		}, "structure"},
 	})
 }
 
@@ -333,6 +340,11 @@ func TestAttacksOnNames(t *testing.T) {
 			}
 		}, "xml"},
 		{"A42a", "a relative namespace name", nil, once("<samlp:Status>", `<samlp:Status xmlns:x="rel">`), "namespace"},
+		{"A42e", "a relative default namespace", nil, once("<samlp:Status>", `<samlp:Status xmlns="rel">`), "namespace"},
+		{"A34c", "a signature over the element by another attribute than ID", nil, func(_ *testing.T, m *samltest.Message) {
+			m.MutateUnsigned = func(doc *etree.Document) { doc.Root().SelectElement("Assertion").CreateAttr("Id", "other") }
+			m.Signature.MutateSignedInfo = func(info *etree.Element) { info.SelectElement("Reference").CreateAttr("URI", "#other") }
+		}, "reference"},
 		{"A42b", "a namespace name that is no URI", nil, once("<samlp:Status>", "<samlp:Status xmlns:x=\"http://e\u0080\">"), "namespace"},
 		{"A42c", "an empty namespace name of a prefix", nil, once("<samlp:Status>", `<samlp:Status xmlns:x="">`), "namespace"},
 		{"A42d", "xml as another prefix", nil, once("<samlp:Status>", `<samlp:Status xmlns:x="http://www.w3.org/XML/1998/namespace">`), "namespace"},

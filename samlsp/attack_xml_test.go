@@ -69,6 +69,12 @@ func TestAttacksOnXML(t *testing.T) {
 		{"B12b", "text beside the elements of Subject", nil, raw(func(m string) string {
 			return strings.Replace(m, "<saml:NameID", "admin<saml:NameID", 1)
 		}), "structure"},
+		{"B12c", "text in an element that is empty", nil, unsigned(func(root *etree.Element) {
+			root.FindElement(".//SubjectConfirmationData").SetText("admin")
+		}), "structure"},
+		{"B12d", "text beside the NameID of an AttributeValue", nil, unsigned(func(root *etree.Element) {
+			root.FindElement(".//AttributeValue").CreateElement("saml:NameID").SetText("admin")
+		}), "structure"},
 		{"B13a", "25 levels", nil, nested(25), "limits"},
 		{"B13b", "1,000 levels", nil, nested(1000), "limits"},
 		{"B14a", "901 elements", nil, set(func(m *samltest.Message) {

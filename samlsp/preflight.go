@@ -299,7 +299,9 @@ func (s *scanner) attributes(f *frame, attrs []xml.Attr) error {
 				return refuse(checkID, a.Value, "an ID of its own")
 			}
 			s.ids[a.Value] = true
-			f.id = a.Value
+		}
+		if name == "ID" {
+			f.id = a.Value // the only one that a signature in SAML can name
 		}
 	}
 	return s.signature(f, attrs)
