@@ -88,6 +88,8 @@ func TestJ9(t *testing.T) {
 		u := w.login("labs", "userName", "ann", "domain", "labs.example", "email", "a@labs.example",
 			"urn:oid:0.9.2342.19200300.100.1.3", "b@labs.example", "mail", "c@labs.example").User
 		w.is(u, "email", "b@labs.example")
+		u = w.login("labs", "userName", "bob", "domain", "labs.example", "email", "a@labs.example").User
+		w.is(u, "email")
 	})
 }
 
@@ -146,6 +148,14 @@ func TestJ10(t *testing.T) {
 				t.Errorf("%d names noted, want %d", n, maxIgnored)
 			}
 		})
+		t.Run("once, also by logins at once", func(t *testing.T) {
+			w := newWorld(t, rdb)
+			w.atOnce(20, func(i int) []string { return []string{"userName", fmt.Sprint("u", i), "hat", "7"} })
+			n := strings.Count(tell(w.trail("acme")), audit.AttributeIgnored)
+			if n != 1 {
+				t.Errorf("%d attribute_ignored events, want 1", n)
+			}
+		})
 		t.Run("long and broken names are cut", func(t *testing.T) {
 			w := newWorld(t, rdb)
 			out := w.login("acme", "userName", "ann", strings.Repeat("x", 5000), "", "\xff", "")
@@ -191,7 +201,7 @@ func TestJ11(t *testing.T) {
 				if test.code != "" {
 					w.refusedSignIn(test.code, SignIn{IdP: "acme", Attributes: later})
 				} else {
-					out, err := w.SignIn(t.Context(), SignIn{IdP: "acme", Attributes: later})
+					out, err := w.signIn(SignIn{IdP: "acme", Attributes: later})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -271,7 +281,7 @@ func TestJ12(t *testing.T) {
 					}
 					return
 				}
-				out, err := w.SignIn(t.Context(), SignIn{IdP: "acme", Attributes: s})
+				out, err := w.signIn(SignIn{IdP: "acme", Attributes: s})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/provision/audit"
 )
 
 // groupsByDepartment makes a group in-X of each of the departments d0 to d4.
@@ -230,7 +231,17 @@ func TestJ22(t *testing.T) {
 		} {
 			t.Run(test.why, func(t *testing.T) {
 				w := newWorld(t, rdb, groups)
-				u := w.login(test.idp, append(test.sent, "userName", "ann")...).User
+				out := w.login(test.idp, append(test.sent, "userName", "ann")...)
+				u := out.User
+				var joined []string
+				for _, e := range out.Events {
+					if e.Type == audit.GroupJoined {
+						joined = append(joined, e.Group)
+					}
+				}
+				if slices.Sort(joined); !slices.Equal(joined, test.groups) {
+					t.Errorf("joined %q, want %q", joined, test.groups)
+				}
 				stored, ok, err := w.User(t.Context(), "acme", u.ID)
 				if !ok || err != nil {
 					t.Fatal(ok, err)
@@ -328,7 +339,7 @@ func TestJ24(t *testing.T) {
 			{"out of one again", []string{"b"}, []string{"admin", "wiki"}},
 			{"an asserted group of the name has none", []string{"x"}, nil},
 		} {
-			out, err := w.SignIn(t.Context(), SignIn{IdP: "acme", Attributes: map[string][]string{
+			out, err := w.signIn(SignIn{IdP: "acme", Attributes: map[string][]string{
 				"userName": {"ann"}, "roles": append(test.roles, "other"), "groups": {"a", "b"},
 			}})
 			if err != nil || !slices.Equal(out.User.Entitlements, test.want) {

@@ -222,6 +222,7 @@ func TestJ19(t *testing.T) {
 			{"in different cases", 200, func(i int) []string { return []string{"userName", []string{"ann", "ANN"}[i%2]} }, 1, 0},
 			{"two users claim one name", 2, func(i int) []string { return []string{"userName", "ann", "ExternalId", fmt.Sprint(i)} }, 1, 1},
 			{"twenty users claim one name", 20, func(i int) []string { return []string{"userName", "ann", "ExternalId", fmt.Sprint(i)} }, 1, 19},
+			{"twenty names of one user", 20, func(i int) []string { return []string{"userName", fmt.Sprint("ann", i), "ExternalId", "1"} }, 1, 0},
 			{"twenty users", 20, func(i int) []string { return []string{"userName", fmt.Sprint("ann", i)} }, 20, 0},
 		} {
 			t.Run(test.why, func(t *testing.T) {
@@ -238,6 +239,7 @@ func TestJ19(t *testing.T) {
 				for _, e := range w.trail("acme") {
 					kinds[e.Type]++
 				}
+				delete(kinds, audit.UserRenamed)
 				want := map[string]int{audit.UserCreated: test.users, audit.Login: test.n - test.conflicts}
 				if test.conflicts > 0 {
 					want[audit.LoginFailed] = test.conflicts
@@ -283,75 +285,98 @@ func TestJ19(t *testing.T) {
 // would: it must write everything or nothing.
 func TestJ20(t *testing.T) {
 	t.Parallel()
+	const all = "user_renamed, user_updated ExternalId+department, group_joined staff, login"
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		ctx := context.Background()
 		for _, test := range []struct {
 			why     string
 			between func(w *world) // what happens between reading and writing
-			done    bool
+			told    string         // "": nothing is done
 		}{
-			{"nothing in between", func(*world) {}, true},
-			{"an unchanged login of the same user", func(w *world) { w.login("acme", "userName", "ann", "ExternalId", "1") }, true},
-			{"the user was changed", func(w *world) { w.login("acme", "userName", "ann", "ExternalId", "1", "title", "x") }, false},
-			{"the user was renamed", func(w *world) { w.login("acme", "userName", "ann2", "ExternalId", "1") }, false},
-			{"the user is gone", func(w *world) { w.rdb.Del(ctx, w.keys("acme").users) }, false},
-			{"the new name was taken", func(w *world) { w.login("acme", "userName", "anna") }, false},
+			{"nothing in between", func(*world) {}, all + ", attribute_ignored hat"},
+			{"the ignored attribute was noted", func(w *world) { w.login("acme", "userName", "zoe", "hat", "7") }, all},
+			{"an unchanged login of the same user", func(w *world) { w.login("acme", "userName", "ann") }, all + ", attribute_ignored hat"},
+			{"the user was changed", func(w *world) { w.login("acme", "userName", "ann", "title", "x") }, ""},
+			{"the user is gone", func(w *world) { w.rdb.Del(ctx, w.keys("acme").users) }, ""},
+			{"the new name was taken", func(w *world) { w.login("acme", "userName", "ANNA") }, ""},
+			{"the ExternalId was taken", func(w *world) { w.login("acme", "userName", "bob", "ExternalId", "1") }, ""},
 			{"the audit trail cannot be written", func(w *world) {
 				w.rdb.Del(ctx, w.keys("acme").audit)
 				w.rdb.Set(ctx, w.keys("acme").audit, "not a stream", 0)
-			}, false},
+			}, ""},
 		} {
 			t.Run(test.why, func(t *testing.T) {
 				w := newWorld(t, rdb)
-				w.login("acme", "userName", "ann", "ExternalId", "1")
-				p := w.idps["acme"]
-				c, _ := p.read(sent("userName", "anna", "ExternalId", "1", "department", "Sales", "groups", "staff", "hat", "7"))
-				f, err := w.lookup(ctx, p, c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ch, refusal := w.decide(p, c, f, audit.Event{Time: w.time(), IdP: "acme", Directory: "acme"})
-				if refusal != nil {
-					t.Fatal(refusal)
-				}
+				k := w.keys("acme")
+				ann := w.login("acme", "userName", "ann").User
+				ch := renameOf(w, ann)
 				test.between(w)
-				before, seen := w.dump(), rdb.HGetAll(ctx, w.keys("acme").seen).Val()
-				length := rdb.XLen(ctx, w.keys("acme").audit).Val()
-				done, err := w.commit(ctx, p, ch, "nonce")
+
+				before, seen := w.dump(), rdb.HGetAll(ctx, k.seen).Val()
+				length := rdb.XLen(ctx, k.audit).Val()
+				done, err := w.commit(ctx, w.idps["acme"], ch, "nonce")
 				after := w.dump()
-				if done != test.done {
-					t.Fatalf("commit = %v, %v, want %v", done, err, test.done)
+				if done != (test.told != "") {
+					t.Fatalf("commit = %v, %v, want %v", done, err, !done)
 				}
-				if !test.done {
-					if !maps.Equal(before, after) || rdb.XLen(ctx, w.keys("acme").audit).Val() != length ||
-						!maps.Equal(seen, rdb.HGetAll(ctx, w.keys("acme").seen).Val()) {
+				if !done {
+					if !maps.Equal(before, after) || rdb.XLen(ctx, k.audit).Val() != length || !maps.Equal(seen, rdb.HGetAll(ctx, k.seen).Val()) {
 						t.Errorf("a commit that was not done left %q, want %q", after, before)
 					}
 					return
 				}
-				k := w.keys("acme")
-				want := map[string]string{
-					k.users + " " + ch.after.ID:                     ch.json,
-					k.names + " acme.example/anna":                  ch.after.ID,
-					k.external + " " + externalField("1"):           ch.after.ID,
-					k.list + " acme.example/anna\x00" + ch.after.ID: "",
-					k.ignored + " acme hat":                         "",
-				}
+				want := maps.Clone(before)
+				delete(want, k.names+" acme.example/ann")
+				delete(want, k.list+" acme.example/ann\x00"+ann.ID)
+				maps.Copy(want, map[string]string{
+					k.users + " " + ann.ID:                     ch.json,
+					k.names + " acme.example/anna":             ann.ID,
+					k.external + " " + externalField("1"):      ann.ID,
+					k.list + " acme.example/anna\x00" + ann.ID: "",
+					k.ignored + " acme hat":                    "",
+				})
 				if !maps.Equal(after, want) {
 					t.Errorf("store = %q, want %q", after, want)
 				}
-				events := w.trail("acme")
-				if got, want := tell(events[int(length):]), "user_renamed, user_updated department, group_joined staff, login, attribute_ignored hat"; got != want {
-					t.Errorf("events = %s, want %s", got, want)
+				if got := tell(w.trail("acme")[length:]); got != test.told {
+					t.Errorf("events = %s, want %s", got, test.told)
 				}
 				// Sent again, as after a lost reply.
-				if done, err := w.commit(ctx, p, ch, "nonce"); !done || err != nil {
+				length = rdb.XLen(ctx, k.audit).Val()
+				if done, err := w.commit(ctx, w.idps["acme"], ch, "nonce"); !done || err != nil {
 					t.Errorf("the same commit again = %v, %v, want true", done, err)
 				}
-				if again := w.trail("acme"); len(again) != len(events) {
-					t.Errorf("the same commit again wrote %d events, want none", len(again)-len(events))
+				if n := rdb.XLen(ctx, k.audit).Val() - length; n != 0 {
+					t.Errorf("the same commit again wrote %d events, want none", n)
 				}
 			})
 		}
 	})
+}
+
+// renameOf works out a login of ann that changes everything there is, and
+// stops before it is written.
+func renameOf(w *world, ann User) change {
+	w.t.Helper()
+	p := w.idps["acme"]
+	c, refusal := p.read(sent("userName", "anna", "ExternalId", "1", "department", "Sales", "groups", "staff", "hat", "7"))
+	if refusal != nil {
+		w.t.Fatal(refusal)
+	}
+	f, err := w.lookup(w.t.Context(), p, c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// The ExternalId is new, so that ann would not be found by it, nor by the
+	// new name: as if it had been hers when the login was worked out.
+	old, err := w.lookup(w.t.Context(), p, claims{userName: "ann", domain: "acme.example"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	f.byExternal = old.byName
+	ch, refusal := w.decide(p, c, f, audit.Event{Time: w.time(), IdP: "acme", Directory: "acme"})
+	if refusal != nil || ch.after.ID != ann.ID {
+		w.t.Fatal(refusal, ch.after)
+	}
+	return ch
 }

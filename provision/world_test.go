@@ -1,11 +1,13 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -87,7 +89,14 @@ func sent(pairs ...string) map[string][]string {
 
 // try signs in with what pairs say.
 func (w *world) try(idp string, pairs ...string) (Outcome, error) {
-	return w.SignIn(w.t.Context(), SignIn{IdP: idp, Attributes: sent(pairs...), RequestID: "req", Client: "192.0.2.1"})
+	return w.signIn(SignIn{IdP: idp, Attributes: sent(pairs...), RequestID: "req", Client: "192.0.2.1"})
+}
+
+// signIn is SignIn, but ends when the store never is as it was read.
+func (w *world) signIn(in SignIn) (Outcome, error) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	return w.SignIn(ctx, in)
 }
 
 // login signs in, which must succeed.
@@ -110,7 +119,7 @@ func (w *world) refused(code, idp string, pairs ...string) *Refusal {
 func (w *world) refusedSignIn(code string, in SignIn) *Refusal {
 	w.t.Helper()
 	before := w.dump()
-	out, err := w.SignIn(w.t.Context(), in)
+	out, err := w.signIn(in)
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Code != code {
 		w.t.Errorf("login at %s with %q: error = %v, want %s", in.IdP, in.Attributes, err, code)
