@@ -221,9 +221,10 @@ Try:
      you land on the page you asked for; it shows the headers that reached it.
   2. A second domain: sign out at %[1]s/.jitgate/logout, then sign in
      as dana@globex.example. Another identity provider, another directory.
-  3. A changed group: sign in as bob@acme.example; %[1]s/builds refuses him.
-     Make him an engineer at his identity provider, %[2]s, then sign out
-     of the gateway and in again.
+  3. A changed group: sign out of the gateway and of %[2]s, which
+     remembers alice, and sign in as bob@acme.example. %[1]s/builds
+     refuses him. Make him one of Engineering at %[2]s, sign out of
+     the gateway and in again: now it lets him in.
   4. Begin at the identity provider: open %[2]s, sign in and start the
      gateway from there.
   5. Look at the users in the store:
