@@ -194,6 +194,14 @@ func TestJ29(t *testing.T) {
 				t.Errorf("the trail tells a sensitive userName, or too little: %s", lines)
 			}
 		})
+		t.Run("a refusal tells the domain that came, unless that is sensitive", func(t *testing.T) {
+			for sensitive, want := range map[bool]string{false: "evil.example", true: ""} {
+				w := newWorld(t, rdb, func(c *config.Config) { c.Attributes[0].Sensitive = sensitive })
+				if r := w.refused(CodeDomainMismatch, "acme", "userName", "ann", "email", "ann@evil.example"); r.Domain != want {
+					t.Errorf("sensitive %v: domain = %q, want %q", sensitive, r.Domain, want)
+				}
+			}
+		})
 		t.Run("the stream is capped", func(t *testing.T) {
 			w := newWorld(t, rdb)
 			key := w.keys("acme").audit
