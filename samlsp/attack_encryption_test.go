@@ -112,6 +112,12 @@ func TestAttacksOnEncryption(t *testing.T) {
 			_, e.Certificate = idpKeys[1]()
 		}), "decryption"},
 
+		{"D20", "OAEP with a digest that nobody knows", gcmInSigned, encryption(func(e *samltest.Encryption) {
+			e.MutateElement = func(el *etree.Element) {
+				el.FindElement(".//DigestMethod").CreateAttr("Algorithm", "http://www.w3.org/2001/04/xmldsig-more#md5")
+			}
+		}), "encryption"},
+
 		{"OAEP-SHA-256", "OAEP with SHA-256 and MGF1 of SHA-1", gcmInSigned, encryption(func(e *samltest.Encryption) {
 			e.Digest = samltest.DigestSHA256
 		}), accept},

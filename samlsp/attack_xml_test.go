@@ -249,6 +249,12 @@ func TestLoginAmongWorstCases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
+	for range 30 {
+		id, err := r.sp.Finish(context.Background(), text, requestID)
+		wantRefusal(t, id, err, "signature")
+	}
+	alone := time.Since(began) // of all 30, one by one: what a login has to wait at most
 	var slowest time.Duration
 	for range 5 {
 		var attackers sync.WaitGroup
@@ -263,10 +269,10 @@ func TestLoginAmongWorstCases(t *testing.T) {
 		slowest = max(slowest, time.Since(began))
 		attackers.Wait()
 	}
-	t.Logf("slowest login: %s", slowest)
-	// Under a second on a machine of its own.
-	if slowest > 5*time.Second {
-		t.Errorf("slowest login took %s; want under 5 s on any machine", slowest)
+	t.Logf("30 worst cases: %s; slowest login among them: %s", alone, slowest)
+	// That is under a second on a machine of its own.
+	if limit := 2*alone + time.Second; slowest > limit {
+		t.Errorf("slowest login took %s, want %s at most", slowest, limit)
 	}
 }
 
@@ -359,6 +365,22 @@ func TestFinishAcceptsVariants(t *testing.T) {
 	})
 }
 
+// crewjam's verdict counts too. This message is right; crewjam cannot read an
+// Assertion whose default namespace is declared further up, and no IdP is known
+// to write one. Should crewjam learn it, the row may become one of acceptance.
+func TestSecondOpinion(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	m := r.good()
+	m.Style, m.Signature.Prefix = samltest.DefaultNamespace, ""
+	m.MutateUnsigned = func(doc *etree.Document) {
+		doc.Root().CreateAttr("xmlns", samltest.NSAssertion)
+		doc.Root().SelectElement("Assertion").RemoveAttr("xmlns")
+	}
+	id, err := r.finish(m)
+	wantRefusal(t, id, err, "library")
+}
+
 // shift moves all times of a message.
 func shift(by time.Duration) func(*testing.T, *samltest.Message) {
 	return set(func(m *samltest.Message) {
@@ -382,13 +404,16 @@ func TestIdentity(t *testing.T) {
 		{Name: "empty", Values: []string{""}},
 		{Name: "none"},
 		{Name: "nil", Values: []string{"gone"}},
+		{Name: "named", Values: []string{"x"}},
 		{Name: "twice", Values: []string{"a"}},
 		{Name: "twice", Values: []string{"b"}},
 		{Name: "odd", Values: []string{" a, b\n<c>&\"' \u00e9\u202e"}},
 	}
 	m.MutateUnsigned = func(doc *etree.Document) {
-		v := doc.FindElement("//Attribute[@Name='nil']/AttributeValue")
-		v.CreateAttr("xsi:nil", "true")
+		doc.FindElement("//Attribute[@Name='nil']/AttributeValue").CreateAttr("xsi:nil", "true")
+		v := doc.FindElement("//Attribute[@Name='named']/AttributeValue")
+		v.SetText("")
+		v.CreateElement("saml:NameID").SetText("abc")
 	}
 	id, err := r.finish(m)
 	if err != nil {
@@ -407,7 +432,7 @@ func TestIdentity(t *testing.T) {
 	want := fmt.Sprintf("%q", []samlsp.Attribute{
 		{Name: "urn:oid:0.9.2342.19200300.100.1.3", NameFormat: samltest.FormatURI, FriendlyName: "mail", Values: []string{"ann@acme.example"}},
 		{Name: "empty", Values: []string{""}},
-		{Name: "none"}, {Name: "nil"},
+		{Name: "none"}, {Name: "nil"}, {Name: "named", Values: []string{"abc"}},
 		{Name: "twice", Values: []string{"a"}}, {Name: "twice", Values: []string{"b"}},
 		{Name: "odd", Values: []string{" a, b\n<c>&\"' \u00e9\u202e"}},
 	})

@@ -125,7 +125,7 @@ func (s *scanner) scan(message []byte) error {
 			break
 		}
 		if err != nil {
-			return refuse(checkXML, err.Error(), "")
+			return refuse(checkXML, plain(err), "")
 		}
 		end := int(d.InputOffset())
 		if err := s.token(token, start, end); err != nil {

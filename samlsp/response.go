@@ -258,10 +258,10 @@ func (r *response) secondOpinion(text []byte, assertionID string) error {
 	}
 	assertion, err := sp.ParseXMLResponse(text, []string{r.requestID}, r.sp.acs)
 	if invalid := (*saml.InvalidResponseError)(nil); errors.As(err, &invalid) {
-		return refuse(checkLibrary, invalid.PrivateErr.Error(), "")
+		return refuse(checkLibrary, plain(invalid.PrivateErr), "")
 	}
 	if err != nil {
-		return refuse(checkLibrary, err.Error(), "")
+		return refuse(checkLibrary, plain(err), "")
 	}
 	if assertion.ID != assertionID {
 		return refuse(checkLibrary, assertion.ID, assertionID)

@@ -276,6 +276,12 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:cut], "\ufffd") + "…"
 }
 
+// plain is the text of a library's error, without the brackets in which some name
+// elements: what is logged of a message never looks like XML.
+func plain(err error) string {
+	return strings.NewReplacer("<", "", ">", "").Replace(err.Error())
+}
+
 // shared is what all SPs of the process have in common; its first caller makes
 // it. It is a variable because both things in it are of the process: crewjam's
 // clock limits are package variables there, and the CPUs are the same for all.

@@ -25,11 +25,11 @@ import (
 func verify(el *etree.Element, certificates []*x509.Certificate) (*etree.Element, error) {
 	ctx, err := etreeutils.NSBuildParentContext(el)
 	if err != nil {
-		return nil, refuse(checkSignature, err.Error(), "")
+		return nil, refuse(checkSignature, plain(err), "")
 	}
 	detached, err := etreeutils.NSDetatch(ctx, el)
 	if err != nil {
-		return nil, refuse(checkSignature, err.Error(), "")
+		return nil, refuse(checkSignature, plain(err), "")
 	}
 	signature := detached.SelectElement("Signature")
 	if signature == nil {
@@ -54,7 +54,7 @@ func verify(el *etree.Element, certificates []*x509.Certificate) (*etree.Element
 		value.SetText(base64.StdEncoding.EncodeToString(signatureFor(certificate, raw)))
 		signed, err := verifyWith(detached, certificate)
 		if err != nil {
-			last = refuse(checkSignature, el.Tag+": "+err.Error(), "")
+			last = refuse(checkSignature, el.Tag+": "+plain(err), "")
 			continue
 		}
 		return signed, nil
