@@ -8,10 +8,13 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"encoding/xml"
 	"errors"
 	"io"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -291,7 +294,13 @@ func TestNewRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	weakSigner := filepath.Join(t.TempDir(), "weak.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: weakCertificate.Raw})
+	if err := os.WriteFile(weakSigner, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, change := range map[string]func(*samlsp.Options){
+		"a signer whose key is weak":    func(o *samlsp.Options) { o.Metadata.SignerFile = weakSigner },
 		"no name":                       func(o *samlsp.Options) { o.Name = "" },
 		"a brace, which ends hash tags": func(o *samlsp.Options) { o.Name = "a}b" },
 		"no entity ID":                  func(o *samlsp.Options) { o.EntityID = "" },

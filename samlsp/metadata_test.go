@@ -59,6 +59,12 @@ func TestMetadataRefused(t *testing.T) {
 		{"its role expired", root(func(e *etree.Element) {
 			e.SelectElement("IDPSSODescriptor").CreateAttr("validUntil", "2020-01-01T00:00:00Z")
 		}), "expired"},
+		{"its aggregate expired, itself not", func(m *samltest.Metadata) {
+			m.ValidUntil = time.Now().Add(time.Hour)
+			m.MutateBytes = func(b []byte) []byte {
+				return []byte(`<EntitiesDescriptor validUntil="2020-01-01T00:00:00Z" xmlns="` + samltest.NSMetadata + `">` + string(b) + `</EntitiesDescriptor>`)
+			}
+		}, "expired"},
 		{"an odd validUntil", root(func(e *etree.Element) { e.CreateAttr("validUntil", "soon") }), "is not a time"},
 		{"no entity ID", func(m *samltest.Metadata) { m.EntityID = "" }, "entity ID"},
 		{"SAML 1.1", root(func(e *etree.Element) {
@@ -261,9 +267,9 @@ func TestMetadataURL(t *testing.T) {
 		t.Fatalf("Refresh = %+v, %v; want one certificate added", c, err)
 	}
 	for what, broken := range map[string]http.HandlerFunc{
-		"an error": func(w http.ResponseWriter, _ *http.Request) {
+		"an error around good metadata": func(w http.ResponseWriter, q *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
-			w.Write([]byte("x"))
+			current(w, q)
 		},
 		"nothing":      func(http.ResponseWriter, *http.Request) {},
 		"a login page": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html/>")) },
