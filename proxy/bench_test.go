@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+)
+
+// BenchmarkForward compares the gateway with a bare ReverseProxy, both asked in
+// the process, with a body of 1 KiB from a real upstream: a public path costs no
+// look at the store, a protected one two.
+func BenchmarkForward(b *testing.B) {
+	s := newSite(b, testenv.Client(b, testenv.Embedded(b).Addr()), setup{})
+	s.upstream.answer(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, strings.Repeat("x", 1024)) })
+	cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
+	upstream, err := url.Parse(s.upstream.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	bare := &httputil.ReverseProxy{
+		Rewrite:    func(pr *httputil.ProxyRequest) { pr.SetURL(upstream); pr.SetXForwarded() },
+		Transport:  s.transport,
+		BufferPool: s.buffers,
+	}
+	for _, bench := range []struct {
+		name, path string
+		handler    http.Handler
+	}{
+		{"bare", "/x", bare},
+		{"public", "/public/x", s.Gateway},
+		{"session", "/x", s.Gateway},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			server := httptest.NewServer(bench.handler)
+			defer server.Close()
+			req, err := http.NewRequest("GET", server.URL+bench.path, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			req.Host = "wiki.example.com"
+			req.Header.Set("Cookie", cookie)
+			b.ReportAllocs()
+			for b.Loop() {
+				res, err := http.DefaultTransport.RoundTrip(req)
+				if err != nil || res.StatusCode != 200 {
+					b.Fatal(res, err)
+				}
+				io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkSession is what it costs to find out who sent a request.
+func BenchmarkSession(b *testing.B) {
+	s := newSite(b, testenv.Client(b, testenv.Embedded(b).Addr()), setup{})
+	r := httptest.NewRequest("GET", "/x", nil)
+	r.Header.Set("Cookie", s.cookie(s.signedIn("ann", s.url("wiki", "/"))))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok, err := s.visitor(r, "wiki.example.com"); !ok || err != nil {
+			b.Fatal(ok, err)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jitgate/jitgate/provision"
+)
+
+func TestNameSet(t *testing.T) {
+	t.Parallel()
+	names := newNameSet("X-Department", "Remote-User")
+	for _, test := range []struct {
+		name string
+		want bool
+	}{
+		{"X-Department", true}, {"X-Departments", false}, {"XDEPARTMENT", true},
+		{"X-Forwarded-Anything", true}, {"X-Forward", false}, {"Xforwarded", true},
+		{"X-Jitgate-New", true}, {"Remoteuser", true}, {"Remote-Users", true}, {"Remotely", false},
+		{"With_Underscore", true}, {"With.Dot", true},
+		{"Accept", false}, {"Authorization", false}, {"Cookie", false}, {"X-Requested-With", false}, {"X-Csrf-Token", false},
+		{"Content-Type", false}, {"Host", false}, {"Proxy", true}, {"Proxy-Foo", false}, {"Sec-Websocket-Key", false},
+		{strings.Repeat("X-Long-", 30), false}, {"X-Forwarded-" + strings.Repeat("Long", 30), true},
+	} {
+		if got := names.has(test.name); got != test.want {
+			t.Errorf("has(%q) = %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestJoinList(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		in   []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"a"}, "a"},
+		{[]string{"b", "a"}, "b,a"},
+		{[]string{"a,admin"}, "a%2Cadmin"},
+		{[]string{"a%2Cadmin", "100%"}, "a%252Cadmin,100%25"},
+		{[]string{"Ä b"}, "Ä b"},
+	} {
+		if got := joinList(test.in); got != test.want {
+			t.Errorf("joinList(%q) = %q, want %q", test.in, got, test.want)
+		}
+	}
+	// What is joined can be taken apart again.
+	in := []string{"a,b", "%2C", "", "c"}
+	var out []string
+	for part := range strings.SplitSeq(joinList(in), ",") {
+		out = append(out, strings.NewReplacer("%2C", ",", "%25", "%").Replace(part))
+	}
+	if strings.Join(out, "|") != strings.Join(in, "|") {
+		t.Errorf("taken apart again: %q, want %q", out, in)
+	}
+}
+
+// What a user does not have is not sent, not even empty.
+func TestSetIdentityAbsent(t *testing.T) {
+	t.Parallel()
+	a := &app{forwarded: true, custom: []customHeader{{"X-Dept", "department", false}, {"X-Titles", "title", true}, {"X-Id", "id", false}, {"X-Dir", "directory", false}, {"X-Groups", "groups", true}, {"X-Ents", "entitlements", true}}}
+	h := make(http.Header)
+	a.setIdentity(h, provision.User{ID: "i", Directory: "d", Domain: "x.example", UserName: "u", Groups: []string{"b", "a"}})
+	want := http.Header{"X-Forwarded-User": {"u"}, "X-Forwarded-Groups": {"a,b"}, "X-Jitgate-Directory": {"d"}, "X-Jitgate-Domain": {"x.example"}, "X-Id": {"i"}, "X-Dir": {"d"}, "X-Groups": {"a,b"}}
+	if len(h) != len(want) {
+		t.Errorf("headers = %v, want %v", h, want)
+	}
+	for name := range want {
+		if got := h.Get(name); got != want.Get(name) {
+			t.Errorf("%s = %q, want %q", name, got, want.Get(name))
+		}
+	}
+}
+
+// No client's header survives under a name that some app might read as one of
+// ours: letters and digits are all that it may look at.
+func FuzzStrip(f *testing.F) {
+	for _, name := range []string{"X-Forwarded-User", "X_Forwarded_User", "x-FORWARDED.user", "X-Dept", "X~Dept", "Accept", "X\u212Aey", "Remote-User"} {
+		f.Add(name)
+	}
+	names := newNameSet("X-Dept", "X-Key")
+	f.Fuzz(func(t *testing.T, name string) {
+		h := http.Header{name: {"evil"}, "Accept": {"*/*"}}
+		names.strip(h)
+		for left := range h {
+			read := strings.Map(func(c rune) rune {
+				if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' {
+					return c
+				}
+				if 'A' <= c && c <= 'Z' {
+					return c + 'a' - 'A'
+				}
+				return -1
+			}, left)
+			if read == "xdept" || read == "xkey" || read == "xrealip" || strings.HasPrefix(read, "xforwarded") || strings.HasPrefix(read, "xjitgate") || strings.ContainsAny(left, "_.") {
+				t.Errorf("%q is left", left)
+			}
+		}
+		if h.Get("Accept") == "" && name != "Accept" {
+			t.Error("another header is gone")
+		}
+	})
+}
+
+// No cookie of ours reaches an app, and every other one does.
+func FuzzCookies(f *testing.F) {
+	for _, line := range []string{"a=1; __Host-jitgate=x", "__Host-jitgate", ";;a=1;;", "jitgate=x;a", "a=\"__Host-jitgate=x\"", " __HOST-jitgate-login-x = y"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		h := http.Header{"Cookie": {line}}
+		withoutOurCookies(h)
+		left := strings.Join(h["Cookie"], ";")
+		for pair := range strings.SplitSeq(left, ";") {
+			name, _, _ := strings.Cut(pair, "=")
+			if isOurCookie(strings.Trim(name, " \t")) {
+				t.Errorf("%q: %q is left", line, pair)
+			}
+		}
+		for pair := range strings.SplitSeq(line, ";") {
+			name, _, _ := strings.Cut(pair, "=")
+			if trimmed := strings.Trim(pair, " "); trimmed != "" && !isOurCookie(strings.Trim(name, " \t")) && !strings.Contains(left, trimmed) {
+				t.Errorf("%q: %q is gone", line, pair)
+			}
+		}
+	})
+}
+
+func BenchmarkStrip(b *testing.B) {
+	names := newNameSet("X-Department")
+	h := http.Header{"Accept": {"*/*"}, "Accept-Encoding": {"gzip"}, "User-Agent": {"x"}, "Cookie": {"x"}, "Accept-Language": {"en"}, "Referer": {"x"}, "Sec-Fetch-Mode": {"x"}, "Sec-Fetch-Site": {"x"}, "Content-Type": {"x"}, "X-Requested-With": {"x"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		names.strip(h)
+	}
+}
