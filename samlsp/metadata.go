@@ -18,8 +18,6 @@ import (
 const (
 	maxMetadata  = 1 << 20          // bytes of a metadata document
 	fetchTimeout = 10 * time.Second // of asking a URL for it
-	fileEvery    = 10 * time.Second // how often a file is looked at
-	failedEvery  = time.Minute      // how soon a URL is asked again after a failure
 )
 
 // A Change says what a [SP.Refresh] found.
@@ -56,10 +54,11 @@ func (sp *SP) Refresh(ctx context.Context) (Change, error) {
 	if err == nil && old != nil && sp.o.Metadata.URL != "" && next.entityID != old.entityID {
 		err = fmt.Errorf("entity ID %q, which was %q before", next.entityID, old.entityID)
 	}
-	sp.failing.Store(err != nil)
 	if err != nil {
+		sp.failures.Add(1)
 		return Change{}, fmt.Errorf("metadata of %q: %w", sp.o.Name, err)
 	}
+	sp.failures.Store(0)
 	sp.idp.Store(next)
 	return compare(old, next, time.Now()), nil
 }
@@ -68,11 +67,8 @@ func (sp *SP) Refresh(ctx context.Context) (Change, error) {
 // different each time so that replicas do not ask all at once.
 func (sp *SP) RefreshEvery() time.Duration {
 	every := sp.o.Metadata.Refresh
-	if sp.o.Metadata.File != "" {
-		every = fileEvery
-	}
-	if sp.failing.Load() || sp.idp.Load() == nil {
-		every = min(every, failedEvery)
+	if n := sp.failures.Load(); n > 0 {
+		every = min(every, time.Second<<min(n-1, 5)) // 1 s, 2 s, … 32 s
 	}
 	return every - time.Duration(rand.Int64N(int64(every)/10+1))
 }

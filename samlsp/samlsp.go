@@ -104,8 +104,8 @@ type SP struct {
 	signer *x509.Certificate
 	allow  map[string]bool
 
-	refreshing sync.Mutex // held by Refresh
-	failing    atomic.Bool
+	refreshing sync.Mutex   // held by Refresh
+	failures   atomic.Int32 // of Refresh, in a row
 	idp        atomic.Pointer[idp]
 }
 
