@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/jitgate/jitgate/config"
 )
@@ -23,7 +24,8 @@ func checkCommand(std stdio) *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration and say everything that is wrong with it",
 		Long: `check reads the configuration and the files it names, and prints every problem
-at once, each as file:line:column: key: what is wrong and what to write instead.
+at once: those of the configuration itself as file:line:column: key: what is
+wrong and what to write instead.
 
 With --online it also asks Redis, loads metadata from its URLs, and connects to
 each upstream.`,
@@ -52,8 +54,8 @@ each upstream.`,
 // problemsError prints the problems of a configuration a line each, as editors
 // and pipes like them, and returns what is left to say.
 func problemsError(std stdio, err error) error {
-	var problems config.Problems
-	if !errors.As(err, &problems) {
+	problems, ok := errors.AsType[config.Problems](err)
+	if !ok {
 		return configError(err)
 	}
 	for _, p := range problems {
@@ -76,30 +78,25 @@ func count(n int, what string) string {
 // alone does not tell: metadata that does not parse and, online, what does not
 // answer.
 func checkParts(ctx context.Context, cfg *config.Config, online bool) []error {
-	var errs []error
-	sps, err := serviceProviders(cfg, nil)
+	g, err := assemble(cfg, zap.NewNop())
 	if err != nil {
-		errs = append(errs, err)
+		return []error{err}
 	}
+	defer g.close()
+	var errs []error
 	for _, idp := range cfg.IdentityProviders {
-		sp := sps[idp.Name]
-		if sp == nil || (idp.Metadata.File == "" && !online) {
+		if idp.Metadata.File == "" && !online {
 			continue
 		}
-		if err := bounded(ctx, func(ctx context.Context) error { _, err := sp.Refresh(ctx); return err }); err != nil {
+		if err := bounded(ctx, func(ctx context.Context) error { _, err := g.idps[idp.Name].Refresh(ctx); return err }); err != nil {
 			errs = append(errs, fmt.Errorf("identity provider %q: %w", idp.Name, err))
 		}
 	}
 	if !online {
 		return errs
 	}
-	if rdb, closeRedis, err := openRedis(cfg.Redis); err != nil {
-		errs = append(errs, err)
-	} else {
-		defer closeRedis()
-		if err := bounded(ctx, func(ctx context.Context) error { return rdb.Ping(ctx).Err() }); err != nil {
-			errs = append(errs, fmt.Errorf("redis: %s", redisCause(err)))
-		}
+	if err := bounded(ctx, func(ctx context.Context) error { return g.rdb.Ping(ctx).Err() }); err != nil {
+		errs = append(errs, fmt.Errorf("redis: %s", redisCause(err)))
 	}
 	for _, app := range cfg.Apps {
 		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -30,7 +29,7 @@ type gateway struct {
 // assemble wires the gateway that cfg describes. Nothing runs and nothing
 // listens yet, and neither Redis nor an IdP is asked anything.
 func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
-	rdb, closeRedis, err := openRedis(cfg.Redis)
+	rdb, closeRedis, err := openRedis(cfg.Redis, log)
 	if err != nil {
 		return nil, err
 	}
@@ -113,33 +112,20 @@ func (g *gateway) keepFresh(ctx context.Context) {
 }
 
 func refreshUntilDone(ctx context.Context, name string, sp *samlsp.SP, log *zap.Logger) {
-	retry := time.Second
 	for {
-		wait := sp.RefreshEvery()
 		change, err := sp.Refresh(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			log.Error("metadata not loaded; the last good one stays", zap.String("idp", name), zap.Error(err), zap.Bool("have_one", sp.Ready() == nil))
-			// Without any metadata nobody can sign in: ask more often than
-			// when there is something to go on with.
-			if retry < wait {
-				wait = retry
-			}
-			retry *= 2
+			log.Error("metadata not loaded", zap.String("idp", name), zap.Error(err), zap.Bool("usable", sp.Ready() == nil))
 		default:
-			retry = time.Second
 			logMetadata(log, name, change)
 		}
-		// Jitter keeps replicas from asking the IdP in step.
-		wait += time.Duration(rand.Int64N(int64(wait)/10 + 1))
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(sp.RefreshEvery()):
 		}
 	}
 }
@@ -159,5 +145,7 @@ func logMetadata(log *zap.Logger, idp string, c samlsp.Change) {
 		zap.String("entity_id", c.EntityID),
 		zap.Strings("certificates_added", c.Added),
 		zap.Strings("certificates_removed", c.Removed),
+		zap.Strings("certificates_expired", c.Expired),
+		zap.Strings("certificates_ignored", c.Ignored),
 		until)
 }

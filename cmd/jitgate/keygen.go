@@ -69,7 +69,7 @@ func writeKeys(dir, name string, bits int) error {
 	for _, f := range []string{spKeyFile, spCertFile, sessionKeyFile} {
 		path := filepath.Join(dir, f)
 		if _, err := os.Lstat(path); err == nil {
-			return hintError{fmt.Errorf("%s is there already", path), "choose another folder with --dir, or move the file away"}
+			return hintError{fmt.Errorf("%q is there already", path), "choose another folder with --dir, or move the file away"}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 	stdlog "log"
 	"os"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -23,9 +22,7 @@ func newLogger(w io.Writer) *zap.Logger {
 		cfg.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(cfg)
 	}
-	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), zap.InfoLevel))
-	redis.SetLogger(redisLog{log})
-	return log
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), zap.InfoLevel))
 }
 
 func isTerminal(w io.Writer) bool {

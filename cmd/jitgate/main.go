@@ -3,7 +3,7 @@
 // back in Redis, and forwards requests with identity headers.
 //
 // Each subcommand has a file of its own. Everything is wired by hand in
-// [assemble]; there is no registry and no global state.
+// [assemble]; there is no registry.
 //
 // What goes to standard error begins with "jitgate: ", one line for what went
 // wrong and, where there is one, a line "hint: " for what to do about it. Errors
@@ -47,17 +47,13 @@ func run(ctx context.Context, args []string, std stdio) int {
 	if err == nil {
 		return 0
 	}
-	var hinted hintError
-	var usage usageError
 	fmt.Fprintf(std.err, "jitgate: %s\n", err)
-	switch {
-	case errors.As(err, &hinted):
-		fmt.Fprintf(std.err, "hint: %s\n", hinted.hint)
-	case errors.As(err, &usage):
+	if usage, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(std.err, "hint: see %s --help\n", usage.command)
-	}
-	if errors.As(err, &usage) {
 		return 2
+	}
+	if hinted, ok := errors.AsType[hintError](err); ok {
+		fmt.Fprintf(std.err, "hint: %s\n", hinted.hint)
 	}
 	return 1
 }

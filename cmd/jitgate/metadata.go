@@ -3,7 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,12 +36,8 @@ give each IdP its own metadata. The running gateway serves the same at
 			}
 			sp, ok := sps[idp]
 			if !ok {
-				names := make([]string, 0, len(sps))
-				for name := range sps {
-					names = append(names, name)
-				}
-				sort.Strings(names)
-				return hintError{fmt.Errorf("no identity provider %q in %s", idp, file), "there is: " + strings.Join(names, ", ")}
+				names := slices.Sorted(maps.Keys(sps))
+				return hintError{fmt.Errorf("no identity provider %q in %q", idp, file), "there is: " + strings.Join(names, ", ")}
 			}
 			xml, err := sp.Metadata()
 			if err != nil {

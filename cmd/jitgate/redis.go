@@ -29,7 +29,8 @@ const (
 
 // openRedis returns a client for the store that c names, and what closes it. It
 // does not wait for a Redis elsewhere: one that is down now may come back.
-func openRedis(c config.Redis) (redis.UniversalClient, func(), error) {
+func openRedis(c config.Redis, log *zap.Logger) (redis.UniversalClient, func(), error) {
+	redis.SetLogger(redisLog{log}) // go-redis has one for the whole process
 	if c.Embedded {
 		return openEmbedded()
 	}

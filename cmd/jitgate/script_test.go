@@ -71,7 +71,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s: %s, want %s %q", args[0], last, args[1], want)
 }
 
-// status CODE COMMAND... runs jitgate in this process and checks its exit status.
+// exitStatus CODE COMMAND... runs a command and checks its exit status.
 func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: status CODE jitgate ARG...")

@@ -37,7 +37,7 @@ func serveCommand(std stdio) *cobra.Command {
 finish (for at most 30 seconds).
 
 It starts without Redis and without metadata that comes from a URL, says so, and
-keeps trying; /readyz on the admin listener tells when it can sign people in.`,
+keeps trying. /readyz on the admin listener tells whether Redis answers.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
@@ -55,8 +55,7 @@ keeps trying; /readyz on the admin listener tells when it can sign people in.`,
 
 // configError adds what to do to a configuration that was not accepted.
 func configError(err error) error {
-	var problems config.Problems
-	if errors.As(err, &problems) {
+	if _, ok := errors.AsType[config.Problems](err); ok {
 		return err
 	}
 	return hintError{err, "name the configuration file with -c"}
@@ -96,7 +95,6 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	ready()
 	select {
 	case err = <-failed:
-		g.log.Error("listener failed", zap.Error(err))
 	case <-ctx.Done():
 		g.log.Info("draining", zap.Duration("at_most", drainTime))
 	}
@@ -200,7 +198,7 @@ func bind(network, address string) (net.Listener, error) {
 	}
 	if c, err := net.Dial(network, address); err == nil {
 		c.Close()
-		return nil, fmt.Errorf("%s is in use by a running gateway", address)
+		return nil, fmt.Errorf("%q is in use by a running gateway", address)
 	}
 	if info, err := os.Lstat(address); err == nil && info.Mode()&os.ModeSocket != 0 {
 		os.Remove(address)

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -157,12 +158,7 @@ func showUser(ctx context.Context, out io.Writer, f adminFlags, name string) err
 	row("created", when(u.Created))
 	row("updated", when(u.Updated))
 	row("last sign-in", when(u.LastLogin))
-	names := make([]string, 0, len(u.Attributes))
-	for name := range u.Attributes {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
 		row("attribute "+name, strings.Join(u.Attributes[name], ", "))
 	}
 	return table.Flush()
@@ -198,11 +194,11 @@ func askGateway(ctx context.Context, file, path string, answer any) error {
 	res, err := client.Do(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return hintError{fmt.Errorf("no gateway answers at %s", socket), "is it running, with the same configuration file?"}
+		return hintError{fmt.Errorf("no gateway answers at %q", socket), "is it running, with the same configuration file?"}
 	case errors.Is(err, fs.ErrPermission):
-		return hintError{fmt.Errorf("no permission to use %s", socket), "run this as the user that runs the gateway"}
+		return hintError{fmt.Errorf("no permission to use %q", socket), "run this as the user that runs the gateway"}
 	case err != nil:
-		return fmt.Errorf("asking the gateway at %s: %w", socket, err)
+		return fmt.Errorf("asking the gateway at %q: %w", socket, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -236,7 +232,7 @@ func adminSocket(file string) (string, error) {
 		return "", fmt.Errorf("%s: %w", file, err)
 	}
 	if c.Admin.Socket == "" {
-		return "", hintError{fmt.Errorf("%s names no admin socket", file), "add one, such as admin: {socket: /run/jitgate/admin.sock}, and restart the gateway"}
+		return "", hintError{fmt.Errorf("%q names no admin socket", file), "add one, such as admin: {socket: /run/jitgate/admin.sock}, and restart the gateway"}
 	}
 	if !filepath.IsAbs(c.Admin.Socket) {
 		return filepath.Join(filepath.Dir(file), c.Admin.Socket), nil
