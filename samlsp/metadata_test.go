@@ -168,6 +168,9 @@ func TestMetadataFileChanges(t *testing.T) {
 		}
 		return c
 	}
+	if every := r.sp.RefreshEvery(); every < 9*time.Second || every > 10*time.Second {
+		t.Errorf("RefreshEvery of a file = %s, want 10 s less a tenth at most", every)
+	}
 	if c := refresh(); c.Changed || len(c.Certificates) != 1 || c.EntityID != r.idp.EntityID() {
 		t.Errorf("Refresh of the same file = %+v, want no change", c)
 	}
@@ -202,8 +205,8 @@ func TestMetadataFileChanges(t *testing.T) {
 	if err := r.sp.Ready(); err != nil {
 		t.Errorf("Ready without the file: %v, want the last good one", err)
 	}
-	if every := r.sp.RefreshEvery(); every <= 0 || every > 10*time.Second {
-		t.Errorf("RefreshEvery = %s, want up to 10 s", every)
+	if every := r.sp.RefreshEvery(); every <= 0 || every > time.Second {
+		t.Errorf("RefreshEvery after one failure = %s, want up to 1 s", every)
 	}
 }
 

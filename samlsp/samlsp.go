@@ -92,7 +92,8 @@ type MetadataSource struct {
 	// SignerFile is a PEM certificate. Where it is set, metadata without an
 	// enveloped signature that verifies with it is refused.
 	SignerFile string
-	// Refresh is how often a URL is asked; zero means an hour.
+	// Refresh is how often it is looked at; zero means an hour for a URL, and 10
+	// seconds for a file, so that a new one is soon in use.
 	Refresh time.Duration
 }
 
@@ -159,6 +160,9 @@ func (sp *SP) openSource() error {
 	}
 	if m.Refresh <= 0 {
 		m.Refresh = time.Hour
+		if m.File != "" {
+			m.Refresh = 10 * time.Second
+		}
 	}
 	if m.SignerFile == "" {
 		return nil
