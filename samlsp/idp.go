@@ -234,9 +234,9 @@ func (p *idp) describe() {
 	p.descriptor = &saml.EntityDescriptor{EntityID: p.entityID, IDPSSODescriptors: []saml.IDPSSODescriptor{role}}
 }
 
-// signedMetadata returns the metadata as it was signed by signer: the root
-// element, in canonical form.
-func signedMetadata(data []byte, signer *x509.Certificate) ([]byte, error) {
+// signedMetadata returns the metadata as it was signed by one of the signers: the
+// root element, in canonical form.
+func signedMetadata(data []byte, signers []*x509.Certificate) ([]byte, error) {
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(data); err != nil || doc.Root() == nil {
 		return nil, errors.New("not an XML document")
@@ -256,7 +256,7 @@ func signedMetadata(data []byte, signer *x509.Certificate) ([]byte, error) {
 	if err != nil {
 		return nil, notSigned(err)
 	}
-	signed, err := verify(root, []*x509.Certificate{signer})
+	signed, err := verify(root, signers)
 	if err != nil {
 		return nil, notSigned(err)
 	}
@@ -271,18 +271,29 @@ func notSigned(err error) error {
 	return fmt.Errorf("signature: %w", err)
 }
 
-// parsePEMCertificate returns the one certificate in a PEM file.
-func parsePEMCertificate(data []byte) (*x509.Certificate, error) {
-	block, rest := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("want one certificate in PEM")
+// parsePEMCertificates returns the certificates of a PEM file, in which there has
+// to be one at least, and nothing else.
+func parsePEMCertificates(data []byte) ([]*x509.Certificate, error) {
+	var list []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("a PEM block of type %q; want certificates", block.Type)
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		if !strong(certificate) {
+			return nil, fmt.Errorf("the key of the certificate %s is too weak", fingerprint(certificate))
+		}
+		list = append(list, certificate)
 	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, err
+	if len(list) == 0 || len(bytes.TrimSpace(data)) > 0 {
+		return nil, errors.New("want certificates in PEM")
 	}
-	if !strong(certificate) {
-		return nil, errors.New("its key is too weak")
-	}
-	return certificate, nil
+	return list, nil
 }

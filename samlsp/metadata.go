@@ -121,8 +121,8 @@ func (sp *SP) load(ctx context.Context) (*idp, error) {
 	if len(data) > maxMetadata {
 		return nil, fmt.Errorf("longer than %d bytes", maxMetadata)
 	}
-	if sp.signer != nil {
-		if data, err = signedMetadata(data, sp.signer); err != nil {
+	if len(sp.signers) > 0 {
+		if data, err = signedMetadata(data, sp.signers); err != nil {
 			return nil, err
 		}
 	}

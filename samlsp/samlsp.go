@@ -89,28 +89,29 @@ type MetadataSource struct {
 	File string
 	// URL is https, or http on a loopback host.
 	URL string
-	// SignerFile is a PEM certificate. Where it is set, metadata without an
-	// enveloped signature that verifies with it is refused.
+	// SignerFile holds certificates in PEM. Where it is set, metadata without an
+	// enveloped signature that verifies with one of them is refused.
 	SignerFile string
-	// Refresh is how often it is looked at; zero means an hour for a URL, and 10
-	// seconds for a file, so that a new one is soon in use.
+	// Refresh is how often it is looked at; zero means an hour for a URL, and a
+	// minute for a file, so that a new one is soon in use.
 	Refresh time.Duration
 }
 
 // An SP is our service provider towards one IdP. Its methods are safe for
 // concurrent use.
 type SP struct {
-	o      Options
-	acs    url.URL
-	signer *x509.Certificate
-	allow  map[string]bool
+	o     Options
+	acs   url.URL
+	allow map[string]bool
+	// signers are of the metadata; none: it need not be signed.
+	signers []*x509.Certificate
 
 	refreshing sync.Mutex   // held by Refresh
 	failures   atomic.Int32 // of Refresh, in a row
 	idp        atomic.Pointer[idp]
 }
 
-// New returns the SP that o describes. It reads the signer's certificate, and
+// New returns the SP that o describes. It reads the signers' certificates, and
 // asks nothing of the network: until a first [SP.Refresh], Begin and Finish
 // return ErrNoMetadata.
 func New(o Options) (*SP, error) {
@@ -147,7 +148,7 @@ func New(o Options) (*SP, error) {
 	return sp, sp.openSource()
 }
 
-// openSource checks the metadata source, and reads the signer's certificate.
+// openSource checks the metadata source, and reads the signers' certificates.
 func (sp *SP) openSource() error {
 	m := &sp.o.Metadata
 	if (m.File == "") == (m.URL == "") {
@@ -161,7 +162,7 @@ func (sp *SP) openSource() error {
 	if m.Refresh <= 0 {
 		m.Refresh = time.Hour
 		if m.File != "" {
-			m.Refresh = 10 * time.Second
+			m.Refresh = time.Minute
 		}
 	}
 	if m.SignerFile == "" {
@@ -171,7 +172,7 @@ func (sp *SP) openSource() error {
 	if err != nil {
 		return fmt.Errorf("metadata signer: %w", err)
 	}
-	sp.signer, err = parsePEMCertificate(data)
+	sp.signers, err = parsePEMCertificates(data)
 	if err != nil {
 		return fmt.Errorf("metadata signer %q: %w", m.SignerFile, err)
 	}
