@@ -33,7 +33,7 @@ type App struct {
 
 	// Path is where it begins on that host. Of several apps the longest path
 	// wins, in whole segments: /wiki is for /wiki and /wiki/x, not for /wikis.
-	// Default: /.
+	// Those of one host may not differ in case alone. Default: /.
 	Path string `yaml:"path"`
 
 	// Upstream is the application's own address, like http://127.0.0.1:9000:
@@ -84,16 +84,20 @@ type Headers struct {
 }
 
 func (r *report) checkApps(c *Config, n names) {
-	seen, routes := make(map[string]string), make(map[string]string)
+	seen, routes := make(map[string]string), make(map[string]*App)
 	for i := range c.Apps {
 		a, key := &c.Apps[i], fmt.Sprintf("apps[%d]", i)
 		r.checkName(key+".name", a.Name, "wiki", seen)
 		r.checkRoute(key, a, c.Base().Hostname())
-		route := a.Host + a.Path
-		if other, ok := routes[route]; ok {
-			r.add(key, "is at %s, where app %q is already; write another host or path", route, other)
+		route := a.Host + strings.ToLower(a.Path)
+		switch other, ok := routes[route]; {
+		case !ok:
+			routes[route] = a
+		case a.Path == other.Path:
+			r.add(key, "is at %s, where app %q is already; write another host or path", a.Host+a.Path, other.Name)
+		default:
+			r.add(key+".path", "%q and %q of app %q differ in case alone, which does not count; write another path", a.Path, other.Path, other.Name)
 		}
-		routes[route] = a.Name
 		if a.Upstream == "" {
 			r.add(key+".upstream", "is missing; write the application's address, like http://127.0.0.1:9000")
 		} else {
