@@ -38,6 +38,7 @@ func TestAccepted(t *testing.T) {
 		{"upstream: \"http://127.0.0.1:9000\"", "upstream: \"https://My_App.internal:8443\"", "an upstream of containers' naming"},
 		{"allow:", "path: \"/a.b/c~d/@e/(f)\", public: [/a.b/c~d/@e/(f)], allow:", "all that a path may have, and itself public"},
 		{"apps:\n  - {", "attributes: [{name: email}]\napps:\n  - {headers: {X-Forwarded-User: email, Remote-Groups: groups, X_ID: id}, ", "a preset's header without the preset, and what is no attribute"},
+		{"apps:", "attributes: [{name: userName, sensitive: true}, {name: phone, sensitive: false}]\napps:", "a userName that is not logged"},
 		{"apps:", "attributes: [{name: \"urn:oid:0.9.2342.19200300.100.1.3\"}, {name: Groups}]\napps:", "a name as in assertions, and one that differs from a reserved one"},
 	} {
 		data := strings.Replace(minimal, c.old, c.new, 1)
@@ -59,6 +60,7 @@ admin: {socket: run/admin.sock}
 redis: {embedded: true}
 session: {keys: ["file:session.key"], lifetime: 30m}
 saml: {key_file: sp.key, cert_file: sp.crt}
+attributes: [{name: userName, sensitive: true}]
 directories:
   - {name: acme, domains: [ACME.example.]}
 identity_providers:
@@ -77,6 +79,7 @@ apps:
 	}{
 		{"admin.socket", c.Admin.Socket, filepath.Join(files, "run/admin.sock")},
 		{"session.idle, which is longer by default than the lifetime", c.Session.Idle, 30 * time.Minute},
+		{"userName", c.Attributes[0], Attribute{Name: "userName", Required: true, Absent: "deny", Sensitive: true}},
 		{"domain of a directory", c.Directories[0].Domains[0], "acme.example"},
 		{"refresh of a URL", c.IdentityProviders[0].Metadata.Refresh, time.Hour},
 		{"jit: false", c.IdentityProviders[0].JIT, false},

@@ -217,7 +217,7 @@ func TestExample(t *testing.T) {
 			{Name: "department", Absent: "keep"},
 			{Name: "title", Absent: "clear"},
 			{Name: "roles", Absent: "keep", Multiple: true},
-			{Name: "phone", Absent: "keep", Sensitive: true},
+			{Name: "phone", Absent: "keep"},
 			{Name: "domain", Absent: "keep"},
 			{Name: "ExternalId", Absent: "keep"},
 		},

@@ -35,7 +35,9 @@ type Attribute struct {
 	// it, two different values refuse the login. Default: false.
 	Multiple bool `yaml:"multiple"`
 
-	// Sensitive keeps the values out of the audit trail. Default: false.
+	// Sensitive, of userName alone, keeps the name out of logs and of the audit
+	// trail, which have the user's ID instead. The audit trail never has the values
+	// of other attributes. Default: false.
 	Sensitive bool `yaml:"sensitive"`
 }
 
@@ -81,6 +83,8 @@ func (r *report) checkAttributes(c *Config) {
 				r.add(key+".required", "is false, but userName is what users are known by; remove this")
 			}
 			a.Required = true
+		} else if a.Sensitive {
+			r.add(key+".sensitive", "is true, but that is for userName alone: the audit trail has no other values; remove this")
 		}
 		r.checkAbsent(key, a)
 		single := slices.ContainsFunc(builtIn, func(b Attribute) bool { return b.Name == a.Name })

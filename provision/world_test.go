@@ -26,7 +26,7 @@ func testConfig() *config.Config {
 			{Name: "title", Absent: "clear"},
 			{Name: "badge", Absent: "deny"},
 			{Name: "roles", Multiple: true},
-			{Name: "salary", Sensitive: true},
+			{Name: "salary"},
 			{Name: "domain"},
 			{Name: "ExternalId"},
 		},
