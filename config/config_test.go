@@ -144,7 +144,7 @@ func TestDefaults(t *testing.T) {
 		BaseURL: "https://sso.example.com",
 		Listen:  ":8443",
 		Redis:   Redis{Embedded: true, KeyPrefix: "jitgate:"},
-		Session: Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour},
+		Session: Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML: SAML{
 			KeyFile: filepath.Join(files, "sp.key"), CertFile: filepath.Join(files, "sp.crt"),
 			EntityID: "https://sso.example.com/.jitgate/saml", key: key, certificate: cert,
@@ -206,7 +206,7 @@ func TestExample(t *testing.T) {
 		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("192.0.2.7/32")},
 		Admin:             Admin{Socket: "/run/jitgate/admin.sock", Listen: "127.0.0.1:9090"},
 		Redis:             got.Redis,
-		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour},
+		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML:              got.SAML,
 		IdentityProviders: got.IdentityProviders,
 		Groups:            got.Groups,

@@ -24,16 +24,15 @@ type Session struct {
 	// Lifetime ends a session so long after sign-in, however busy it is. At most
 	// 24h. Default: 8h.
 	Lifetime time.Duration `yaml:"lifetime"`
+
+	decoded []Secret // so that a Session does not print them either
 }
 
-// KeyBytes returns the decoded Keys, newest first, 64 bytes each.
+// KeyBytes returns the Keys as Load decoded them, newest first, 64 bytes each.
 func (s Session) KeyBytes() [][]byte {
-	keys := make([][]byte, 0, len(s.Keys))
-	for _, k := range s.Keys {
-		key, err := base64.StdEncoding.DecodeString(k.Reveal())
-		if err == nil {
-			keys = append(keys, key)
-		}
+	keys := make([][]byte, len(s.decoded))
+	for i, k := range s.decoded {
+		keys[i] = []byte(k.Reveal())
 	}
 	return keys
 }
@@ -59,7 +58,9 @@ func (r *report) checkSession(c *Session) {
 			r.add(path, "the key named here is that of session.keys[%d] too; make another with: jitgate keygen", earlier)
 			continue
 		}
-		first[string(key)] = i
+		text := string(key)
+		first[text] = i
+		c.decoded = append(c.decoded, Secret{&text})
 	}
 	if !r.has("session.idle") {
 		c.Idle = time.Hour
