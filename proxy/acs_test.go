@@ -99,6 +99,9 @@ func TestACSRefuses(t *testing.T) {
 		form.Action.Path = "/.jitgate/saml/other/acs"
 		page, err = form.Submit()
 		expect(t, s, "C42: state of one identity provider at the ACS of another", b, page, err, 403, "saml_invalid")
+		if got := s.logged("login")["check"]; got != "other_identity_provider" {
+			t.Errorf("logged check = %v, want %q", got, "other_identity_provider")
+		}
 
 		b, form = good()
 		s.clock.Add(loginLifetime)
@@ -123,7 +126,7 @@ func TestACSRefuses(t *testing.T) {
 		page, err = form.Submit()
 		expect(t, s, "E10: RelayState in the query", b, page, err, 400, "login_expired")
 
-		b, form = good()
+		_, form = good()
 		first, err := form.Submit()
 		if err != nil || first.URL.String() != s.url("sso", "/tools/x") {
 			t.Fatalf("good: %s, %v", first.URL, err)
