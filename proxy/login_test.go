@@ -292,6 +292,13 @@ func TestHandoverIsBound(t *testing.T) {
 		if page, err = other.Open(code(ann)); err != nil || page.Status != http.StatusBadRequest || len(sessionCookies(other, s)) != 0 {
 			t.Errorf("another browser's code, with a nonce: %d, %v", page.Status, err)
 		}
+		bob := s.signedIn("bob", s.url("sso", "/tools/"))
+		if _, err := bob.Open(s.url("wiki", "/.jitgate/login")); err != nil || len(sessionCookies(bob, s)) != 2 {
+			t.Fatalf("bob has %d sessions, %v", len(sessionCookies(bob, s)), err)
+		}
+		if page, err = bob.Open(code(ann)); err != nil || page.Status != http.StatusBadRequest || !strings.Contains(page.Text(), "You are signed in") {
+			t.Errorf("the code in the browser of somebody else who is signed in: %d %s, %v", page.Status, page.Text(), err)
+		}
 		if page, err = ann.Open(stolen); err != nil || page.Status != http.StatusBadRequest {
 			t.Errorf("a code that was used: %d, %v", page.Status, err)
 		}
