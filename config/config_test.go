@@ -247,7 +247,7 @@ func TestExample(t *testing.T) {
 			{Attribute: "title", StartsWith: "Engineer"},
 			{Attribute: "title", EndsWith: "engineer"},
 			{Attribute: "roles", Contains: "engineer"},
-			{Attribute: "roles", Matches: "eng-[0-9]+", Regexp: got.Groups[0].Rule.Any[4].Regexp},
+			{Attribute: "roles", Matches: "eng-[0-9]+"},
 		}},
 	})
 	equal(t, "group", &got.Groups[1], &Group{Name: "staff", Rule: &Rule{All: []Rule{

@@ -66,9 +66,24 @@ type Rule struct {
 	Directory string `yaml:"directory"`
 	Domain    string `yaml:"domain"`
 	Group     string `yaml:"group"`
+}
 
-	// Regexp is Matches, compiled by Load to match the whole value.
-	Regexp *regexp.Regexp `yaml:"-"`
+// Groups returns the groups that the rule and those inside it ask for, none for
+// a nil rule.
+func (r *Rule) Groups() []string {
+	if r == nil {
+		return nil
+	}
+	names := r.Not.Groups()
+	for _, inner := range [][]Rule{r.Any, r.All} {
+		for i := range inner {
+			names = append(names, inner[i].Groups()...)
+		}
+	}
+	if r.Group != "" {
+		names = append(names, r.Group)
+	}
+	return names
 }
 
 func (r *report) checkGroups(c *Config, n names) {
@@ -208,15 +223,9 @@ func (r *report) checkComparison(key string, rule *Rule) {
 			r.add(key+"."+name, "is empty; write a text, or exists: false for those without the attribute")
 		}
 	}
-	if rule.Matches == "" {
-		return
-	}
 	if _, err := regexp.Compile(rule.Matches); err != nil {
 		r.add(key+".matches", "%q is not a regular expression (RE2): %s", rule.Matches, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-		return
 	}
-	// Compiled twice: "a)|(b" is an expression only with something around it.
-	rule.Regexp = regexp.MustCompile(`\A(?:` + rule.Matches + `)\z`)
 }
 
 // checkCycles looks for groups that depend on themselves.
@@ -232,7 +241,7 @@ func (r *report) checkCycles(groups []Group) {
 	visit = func(i int) {
 		state[i] = open
 		trail = append(trail, groups[i].Name)
-		for _, name := range references(groups[i].Rule) {
+		for _, name := range groups[i].Rule.Groups() {
 			j, ok := index[name]
 			switch {
 			case !ok || state[j] == done:
@@ -259,21 +268,4 @@ func circle(trail []string, name string) string {
 		start--
 	}
 	return fmt.Sprintf("%q", strings.Join(append(trail[start:len(trail):len(trail)], name), " -> "))
-}
-
-// references returns the groups that rule asks for.
-func references(rule *Rule) []string {
-	if rule == nil {
-		return nil
-	}
-	found := references(rule.Not)
-	for _, inner := range [][]Rule{rule.Any, rule.All} {
-		for i := range inner {
-			found = append(found, references(&inner[i])...)
-		}
-	}
-	if rule.Group != "" {
-		found = append(found, rule.Group)
-	}
-	return found
 }

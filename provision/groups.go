@@ -185,7 +185,7 @@ func dependencyOrder(groups []config.Group) ([]int, error) {
 			return fmt.Errorf("group %q depends on itself", groups[i].Name)
 		}
 		open[i] = true
-		for _, name := range references(groups[i].Rule) {
+		for _, name := range groups[i].Rule.Groups() {
 			j, ok := index[name]
 			if !ok {
 				return fmt.Errorf("group %q asks for group %q, which is not there", groups[i].Name, name)

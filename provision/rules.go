@@ -101,20 +101,3 @@ func anchored(expr string) (*regexp.Regexp, error) {
 	}
 	return regexp.Compile(`\A(?:` + expr + `)\z`)
 }
-
-// references returns the groups that a rule asks for.
-func references(r *config.Rule) []string {
-	if r == nil {
-		return nil
-	}
-	names := references(r.Not)
-	for _, inner := range [][]config.Rule{r.Any, r.All} {
-		for i := range inner {
-			names = append(names, references(&inner[i])...)
-		}
-	}
-	if r.Group != "" {
-		names = append(names, r.Group)
-	}
-	return names
-}
