@@ -380,3 +380,22 @@ func TestStaleDiscoveryPage(t *testing.T) {
 		}
 	})
 }
+
+// The longest addresses that are kept come back too, whatever they are made of.
+func TestLongAddresses(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{})
+		for _, c := range []string{"a", "&", "'", "%22", "%3C"} {
+			deep := s.url("wiki", "/x?"+strings.Repeat(c, (maxReturn-3)/len(c)))
+			page, err := s.browser().Login(deep, "", "ann", "secret")
+			if err != nil || page.URL.String() != deep {
+				t.Errorf("of %q: ended at %.80s, %v", c, page.URL, err)
+			}
+		}
+		page, err := s.browser().Login(s.url("wiki", "/x?"+strings.Repeat("a", maxReturn)), "", "ann", "secret")
+		if err != nil || page.URL.String() != s.url("wiki", "/") {
+			t.Errorf("too long: ended at %.80s, %v", page.URL, err)
+		}
+	})
+}
