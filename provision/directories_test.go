@@ -26,6 +26,7 @@ func TestJ1(t *testing.T) {
 			"Find":      func() { w.Find(ctx, "", "ann"); w.Find(ctx, "", "bob") },
 			"List":      func() { w.List(ctx, "", "", 10) },
 			"Record":    func() { w.Record(ctx, audit.Event{Type: audit.UserCreated, Directory: "acme", UserName: "bob"}) },
+			"LogName":   func() { w.LogName(u) },
 			"Directory": func() { w.Directory("acme.example") },
 			"IdPs":      func() { w.IdPs("acme.example") },
 		}

@@ -142,7 +142,8 @@ func TestJ29(t *testing.T) {
 		ann := w.login("acme", "userName", "ann", "ExternalId", "1", "department", "Sales", "salary", secret, "hat", "7").User
 		w.login("acme", "userName", "anna", "ExternalId", "1", "department", "Legal", "salary", secret+"0")
 		w.try("acme", "userName", "anna", "ExternalId", "1", "salary", secret+"\x00")
-		if err := w.Record(t.Context(), audit.Event{Type: audit.Logout, IdP: "acme", UserID: ann.ID, UserName: "anna", RequestID: "req", Client: "192.0.2.1"}); err != nil {
+		recorded, err := w.Record(t.Context(), audit.Event{Type: audit.Logout, IdP: "acme", Directory: "acme", UserID: ann.ID, UserName: "anna", RequestID: "req", Client: "192.0.2.1"})
+		if err != nil {
 			t.Fatal(err)
 		}
 
@@ -176,6 +177,12 @@ func TestJ29(t *testing.T) {
 				t.Fatalf("event %d of the trail = %+v, want %+v", i, got, want)
 			}
 		}
+		if last := got[len(got)-1]; !reflect.DeepEqual(recorded, last) {
+			t.Errorf("Record = %+v, want %+v", recorded, last)
+		}
+		if got, want := w.LogName(ann), "ann"; got != want {
+			t.Errorf("LogName = %q, want %q", got, want)
+		}
 		if lines, _ := json.Marshal(got); strings.Contains(string(lines), secret) || strings.Contains(string(lines), "Legal") {
 			t.Errorf("the trail has a value of an attribute: %s", lines)
 		}
@@ -184,12 +191,17 @@ func TestJ29(t *testing.T) {
 			w := newWorld(t, rdb, func(c *config.Config) {
 				c.Attributes = append(c.Attributes, config.Attribute{Name: "userName", Required: true, Sensitive: true})
 			})
-			w.login("acme", "userName", "p-12345", "ExternalId", "1")
+			u := w.login("acme", "userName", "p-12345", "ExternalId", "1").User
 			w.login("acme", "userName", "p-123456", "ExternalId", "1")
 			w.login("acme-known", "userName", "p-123456", "ExternalId", "1")
 			w.try("acme", "userName", "p-12345@evil.example")
 			w.try("acme", "userName", "p-123456", "ExternalId", "2")
-			w.Record(t.Context(), audit.Event{Type: audit.Logout, IdP: "acme", UserName: "p-12345"})
+			if e, err := w.Record(t.Context(), audit.Event{Type: audit.Logout, Directory: "acme", UserName: "p-12345"}); err != nil || e.UserName != "" {
+				t.Errorf("Record = %+v, %v, want no userName", e, err)
+			}
+			if got, want := w.LogName(u), u.ID; got != want {
+				t.Errorf("LogName = %q, want the ID, %q", got, want)
+			}
 			if lines, _ := json.Marshal(w.trail("acme")); strings.Contains(string(lines), "p-12345") || !strings.Contains(string(lines), "user_renamed") {
 				t.Errorf("the trail tells a sensitive userName, or too little: %s", lines)
 			}
@@ -231,7 +243,10 @@ func TestJ30(t *testing.T) {
 			{"a login with changes", func(w *world) error { _, err := w.try("acme", "userName", "ann", "title", "x"); return err }},
 			{"a login without any", func(w *world) error { _, err := w.try("acme", "userName", "ann"); return err }},
 			{"a refusal that cannot be recorded is none", func(w *world) error { _, err := w.try("acme"); return err }},
-			{"a logout", func(w *world) error { return w.Record(t.Context(), audit.Event{Type: audit.Logout, IdP: "acme"}) }},
+			{"a logout", func(w *world) error {
+				_, err := w.Record(t.Context(), audit.Event{Type: audit.Logout, Directory: "acme"})
+				return err
+			}},
 		} {
 			t.Run(test.why, func(t *testing.T) {
 				w, ctx := newWorld(t, rdb), t.Context()

@@ -311,18 +311,30 @@ func decodeCursor(cursor string) (directory, member string, err error) {
 }
 
 // Record writes to the audit trail what happened after a login had been
-// verified, like a logout. It sets the event's Time, and its Directory where
-// the identity provider tells that. If it returns an error, the caller must not
-// do what the event describes.
-func (r *Registry) Record(ctx context.Context, e audit.Event) error {
-	e.Time = r.time()
-	if p, ok := r.idps[e.IdP]; ok && e.Directory == "" {
-		e.Directory = p.directory
-	}
+// verified, like a logout, and returns the event as it stands there: with its
+// Time, and without a userName that is sensitive. If it returns an error, the
+// caller must not do what the event describes.
+func (r *Registry) Record(ctx context.Context, e audit.Event) (audit.Event, error) {
+	e.Time, e.UserName = r.time(), r.auditName(e.UserName)
+	return e, audit.Append(ctx, r.rdb, audit.Key(r.prefix, e.Directory), e)
+}
+
+// LogName returns what logs call a user: the userName or, where that is
+// sensitive, the ID.
+func (r *Registry) LogName(u User) string {
 	if r.hideName {
-		e.UserName = ""
+		return u.ID
 	}
-	return audit.Append(ctx, r.rdb, audit.Key(r.prefix, e.Directory), e)
+	return u.UserName
+}
+
+// auditName returns what the audit trail has of a userName: nothing where that
+// is sensitive.
+func (r *Registry) auditName(name string) string {
+	if r.hideName {
+		return ""
+	}
+	return name
 }
 
 // view returns a stored user as the configuration has it now (J23).

@@ -87,9 +87,7 @@ func (r *Registry) SignIn(ctx context.Context, in SignIn) (Outcome, error) {
 		return r.refuse(ctx, base, &Refusal{Code: CodeDirectoryDeleted, Detail: "the directory is not configured"})
 	}
 	c, refusal := p.read(in.Attributes)
-	if !r.hideName {
-		base.UserName = c.userName
-	}
+	base.UserName = r.auditName(c.userName)
 	if refusal != nil {
 		return r.refuse(ctx, base, refusal)
 	}
@@ -160,9 +158,7 @@ func (r *Registry) decide(p *idp, c claims, f found, base audit.Event) (change, 
 	}
 	if refusal == nil && !p.jit {
 		ch.after = before.record
-		if !r.hideName {
-			ch.base.UserName = ch.after.UserName
-		}
+		ch.base.UserName = r.auditName(ch.after.UserName)
 	} else if refusal == nil {
 		refusal = r.update(p, c, &ch)
 	}
@@ -203,10 +199,7 @@ func (r *Registry) update(p *idp, c claims, ch *change) *Refusal {
 	m := r.groups.of(&next.User, c.groups)
 	next.Groups, next.Asserted, next.Shadowed = m.configured, m.own, m.shadowed
 
-	ch.after, ch.base.UserID = next, next.ID
-	if !r.hideName {
-		ch.base.UserName = next.UserName
-	}
+	ch.after, ch.base.UserID, ch.base.UserName = next, next.ID, r.auditName(next.UserName)
 	var err error
 	if ch.json, err = next.encode(); err == nil && ch.json != ch.before.json {
 		next.Updated = ch.time
@@ -238,11 +231,7 @@ func (r *Registry) tell(p *idp, c claims, ch *change) {
 		add(audit.UserCreated, func(e *audit.Event) { e.Attributes = changed })
 	default:
 		if lower(before.UserName) != lower(after.UserName) {
-			add(audit.UserRenamed, func(e *audit.Event) {
-				if !r.hideName {
-					e.From = before.UserName
-				}
-			})
+			add(audit.UserRenamed, func(e *audit.Event) { e.From = r.auditName(before.UserName) })
 		}
 		if changed = slices.DeleteFunc(changed, func(name string) bool { return name == userName }); len(changed) > 0 {
 			add(audit.UserUpdated, func(e *audit.Event) { e.Attributes = changed })

@@ -177,7 +177,10 @@ func TestStoreDown(t *testing.T) {
 		"User":                   func(ctx context.Context) error { _, _, err := w.User(ctx, "acme", u.ID); return err },
 		"Find":                   func(ctx context.Context) error { _, err := w.Find(ctx, "", "ann"); return err },
 		"List":                   func(ctx context.Context) error { _, _, err := w.List(ctx, "", "", 1); return err },
-		"Record":                 func(ctx context.Context) error { return w.Record(ctx, audit.Event{Type: audit.Logout, IdP: "acme"}) },
+		"Record": func(ctx context.Context) error {
+			_, err := w.Record(ctx, audit.Event{Type: audit.Logout, Directory: "acme"})
+			return err
+		},
 	}
 	check := func(state string) {
 		for name, call := range calls {

@@ -19,7 +19,7 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 		return err
 	}
 	if ok {
-		ev.user = g.nameOf(v.user)
+		ev.user = g.users.LogName(v.user)
 	}
 	switch {
 	case ok && r.Method != http.MethodPost:
@@ -41,14 +41,11 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 func (g *Gateway) signOut(ctx context.Context, ev *event, v visitor) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	e := audit.Event{
-		Time: g.now().UTC(), Type: audit.Logout, Directory: v.user.Directory, IdP: v.session.IdP,
+	e, err := g.users.Record(ctx, audit.Event{
+		Type: audit.Logout, Directory: v.user.Directory, IdP: v.session.IdP,
 		UserID: v.user.ID, UserName: v.user.UserName, Client: ev.client, RequestID: ev.id,
-	}
-	if g.hideName {
-		e.UserName = ""
-	}
-	if err := g.users.Record(ctx, e); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	g.audit(e)
@@ -64,7 +61,7 @@ func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request, ev *event
 	if !ok {
 		return g.sendToLogin(w, r, route{host: host, raw: "/"})
 	}
-	ev.user = g.nameOf(v.user)
+	ev.user = g.users.LogName(v.user)
 	email := ""
 	if values := v.user.Values("email"); len(values) > 0 {
 		email = values[0]

@@ -111,7 +111,7 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	if err != nil {
 		return nil, outcome, err
 	}
-	ev.user = g.nameOf(outcome.User)
+	ev.user = g.users.LogName(outcome.User)
 	return identity, outcome, nil
 }
 

@@ -52,11 +52,10 @@ type Options struct {
 
 // A Gateway answers visitors' requests. Make one with [New].
 type Gateway struct {
-	base     *url.URL          // origin of our own pages
-	apps     map[string][]*app // by host, base's included
-	idps     map[string]idp
-	hideName bool // userName is sensitive, and not logged
-	trusted  []netip.Prefix
+	base    *url.URL          // origin of our own pages
+	apps    map[string][]*app // by host, base's included
+	idps    map[string]idp
+	trusted []netip.Prefix
 
 	users    *provision.Registry
 	sessions *session.Store
@@ -117,9 +116,6 @@ func New(o Options) (*Gateway, error) {
 		}
 		g.idps[c.Name] = idp{sp, c.IDPInitiated}
 	}
-	for _, a := range o.Config.Attributes {
-		g.hideName = g.hideName || a.Name == "userName" && a.Sensitive
-	}
 	return g, nil
 }
 
@@ -168,7 +164,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	if !ok {
 		return g.sendToLogin(w, r, to)
 	}
-	ev.user = g.nameOf(v.user)
+	ev.user = g.users.LogName(v.user)
 	if !app.allows(v.user) {
 		return &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.user.UserName}
 	}
@@ -231,14 +227,6 @@ func (g *Gateway) lookup(ctx context.Context, key, host string) (visitor, bool, 
 		return visitor{}, false, g.sessions.Revoke(ctx, s)
 	}
 	return visitor{s, u}, true, nil
-}
-
-// nameOf returns how logs name a user.
-func (g *Gateway) nameOf(u provision.User) string {
-	if g.hideName {
-		return u.ID
-	}
-	return u.UserName
 }
 
 // sendToLogin answers a request for which somebody has to be signed in.

@@ -17,6 +17,7 @@ import (
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/proxy/session"
+	"github.com/jitgate/jitgate/samlsp/samltest"
 )
 
 // Who is sent to sign in, and who is told.
@@ -307,10 +308,37 @@ func TestLogout(t *testing.T) {
 		}
 		if last := entries[len(entries)-1].Event; last.Type != audit.Logout || last.UserName != "ann" || last.Client != "127.0.0.1" || last.RequestID == "" {
 			t.Errorf("the audit trail ends with %+v", last)
+		} else if got, want := toString(s.logged("audit")["event"]), toString(last); got != want {
+			t.Errorf("the log has %s, want what the audit trail has: %s", got, want)
 		}
 		// Again, without a session.
 		if page, err = b.Open(s.url("wiki", "/.jitgate/logout")); err != nil || page.Status != 200 || len(page.Forms) != 0 {
 			t.Errorf("signed out already: %d %v", page.Status, err)
+		}
+	})
+}
+
+// TestSensitiveName signs in and out where userName is sensitive: no line of the
+// log may have it, and those of requests have the user's ID.
+func TestSensitiveName(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{attributes: "  - {name: userName, sensitive: true}", idpSetup: func(o *samltest.Options) {
+			o.Users[0].Attributes["userName"] = []string{"p-12345"}
+		}})
+		b := s.signedIn("ann", s.url("wiki", "/"))
+		users, err := s.users.Find(t.Context(), "acme", "p-12345")
+		if err != nil || len(users) != 1 {
+			t.Fatalf("Find = %v, %v, want one user", users, err)
+		}
+		if got, want := s.logged("request")["user"], users[0].ID; got != want {
+			t.Errorf("user of the request = %q, want %q", got, want)
+		}
+		signOut(t, s, b, s.url("wiki", ""))
+		for _, line := range s.logs.All() {
+			if text := toString(line.ContextMap()); strings.Contains(text, "p-12345") {
+				t.Errorf("%s has the userName: %s", line.LoggerName, text)
+			}
 		}
 	})
 }

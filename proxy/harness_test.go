@@ -84,13 +84,14 @@ type site struct {
 
 // setup is what a test wants different from most.
 type setup struct {
-	apps     string // more of them, as lines of the configuration
-	app      string // who may use the app "wiki", and more of it
-	idp      string // more of the identity provider
-	idps     string // more of them, as lines of the configuration
-	top      string // more sections
-	http     bool   // not https, and hosts below localhost
-	idpSetup func(*samltest.Options)
+	apps       string // more of them, as lines of the configuration
+	app        string // who may use the app "wiki", and more of it
+	idp        string // more of the identity provider
+	idps       string // more of them, as lines of the configuration
+	top        string // more sections
+	attributes string // more of them, as lines of the configuration
+	http       bool   // not https, and hosts below localhost
+	idpSetup   func(*samltest.Options)
 }
 
 // ann and bob are the users of the identity provider.
@@ -206,6 +207,7 @@ attributes:
   - {name: department}
   - {name: displayName}
   - {name: title, multiple: true}
+%s
 directories: [{name: acme, domains: [acme.example, acme-labs.example]}, {name: other, domains: [other.example]}]
 identity_providers:
   - {name: acme, directory: acme, metadata: {file: idp.xml}%s}
@@ -222,7 +224,7 @@ apps:
     %s
   - {name: tools, path: /tools, upstream: %s, allow: {any_user: true}}
 %s
-%s`, s.origin, testenv.Prefix(s.t), o.idp, o.idps, host("wiki"), s.upstream.URL, or(o.app, "allow: {groups: [engineers]}"), s.upstream.URL, o.apps, o.top)
+%s`, s.origin, testenv.Prefix(s.t), o.attributes, o.idp, o.idps, host("wiki"), s.upstream.URL, or(o.app, "allow: {groups: [engineers]}"), s.upstream.URL, o.apps, o.top)
 	cfg, err := config.Parse("jitgate.yaml", []byte(strings.ReplaceAll(text, "UPSTREAM", s.upstream.URL)), dir)
 	if err != nil {
 		s.t.Fatalf("%v\n%s", err, text)

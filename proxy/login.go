@@ -92,7 +92,7 @@ func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, 
 			return err
 		}
 		if ok {
-			ev.user = g.nameOf(v.user)
+			ev.user = g.users.LogName(v.user)
 			return g.land(w, r, v.session, end)
 		}
 	}
@@ -125,7 +125,7 @@ func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, h
 			return err
 		}
 		if ok {
-			ev.user = g.nameOf(v.user)
+			ev.user = g.users.LogName(v.user)
 			redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, rd))
 			return nil
 		}
@@ -334,7 +334,7 @@ func (g *Gateway) expiredHere(r *http.Request, ev *event, host string, cause err
 	}
 	p := expired(g.loginURL(host, ""), cause)
 	if ok {
-		ev.user = g.nameOf(v.user)
+		ev.user = g.users.LogName(v.user)
 		p.title, p.text, p.user = "You are signed in", "This sign-in was finished already. You can continue.", v.user.UserName
 		p.link.Text = "Continue"
 	}
