@@ -44,11 +44,10 @@ func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, id
 	}
 	s, err := g.finishLogin(w, r, ev, idp, res.saml, p)
 	if isUnavailable(err) {
-		return &problem{
-			status: http.StatusServiceUnavailable, code: codeStore, cause: err,
-			text: "Your sign-in could not be finished at the moment. Please try again in a minute.",
-			link: &page.Link{URL: g.loginURL(p.Target.Host, p.Target.Return), Text: "Try again"},
-		}
+		again := unavailable(err)
+		again.text = "Your sign-in could not be finished at the moment. Please try again in a minute."
+		again.link = &page.Link{URL: g.loginURL(p.Target.Host, p.Target.Return), Text: "Try again"}
+		return again
 	}
 	g.jar.clear(w, p.cookie, g.jar.loginSameSite())
 	if err != nil {
@@ -97,7 +96,7 @@ func (g *Gateway) finishLogin(w http.ResponseWriter, r *http.Request, ev *event,
 // accept returns who signed in, according to a response that answers p.
 func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pending) (*samlsp.Identity, provision.Outcome, error) {
 	if p.IdP != idp {
-		return nil, provision.Outcome{}, &samlsp.Refusal{Code: "saml_invalid", Check: "other_identity_provider", Got: idp, Want: p.IdP}
+		return nil, provision.Outcome{}, &samlsp.Refusal{Code: samlsp.CodeInvalid, Check: "other_identity_provider", Got: idp, Want: p.IdP}
 	}
 	identity, err := g.idps[idp].Finish(ctx, saml, p.RequestID)
 	if err != nil {
@@ -133,21 +132,17 @@ func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp
 		return g.expiredHere(r, ev, g.base.Hostname(), errors.New("no login under way in this browser"))
 	}
 	end := g.portalTarget(res.relayState)
-	switch g.idps[idp].unsolicited {
-	case "restart":
+	if g.idps[idp].unsolicited == "restart" {
 		again := loginForm{idp: idp, rd: end.Return}
 		redirect(w, http.StatusSeeOther, g.loginURL(end.Host, "")+"?"+again.query())
 		return nil
-	case "accept":
-		s, err := g.finishLogin(w, r, ev, idp, res.saml, pending{Target: end, IdP: idp})
-		if err != nil {
-			return err
-		}
-		return g.land(w, r, s, end)
 	}
-	err := refused(&samlsp.Refusal{Code: "saml_invalid", Check: "unsolicited"}, g.loginURL(g.base.Hostname(), ""))
-	g.logLogin(ev, idp, provision.Outcome{}, err)
-	return err
+	// Whether it is accepted is for the service provider to say.
+	s, err := g.finishLogin(w, r, ev, idp, res.saml, pending{Target: end, IdP: idp})
+	if err != nil {
+		return err
+	}
+	return g.land(w, r, s, end)
 }
 
 // portalTarget returns where the RelayState of an identity provider's portal

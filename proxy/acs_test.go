@@ -319,7 +319,7 @@ func TestUnsolicited(t *testing.T) {
 				{"a script", "javascript:alert(1)", s.url("sso", "/.jitgate/session")},
 				{"our host, for somebody who reads URLs wrongly", "https://wiki.example.com@evil.example/", s.url("sso", "/.jitgate/session")},
 				{"our host with a bad path", s.url("wiki", "//evil.example"), s.url("wiki", "/")},
-				{"a token of no login", strings.Repeat("A", nonceLength), s.url("sso", "/.jitgate/session")},
+				{"a token of no login", strings.Repeat("A", 26), s.url("sso", "/.jitgate/session")},
 			} {
 				b := s.browser()
 				page, err := b.Login(start+url.QueryEscape(test.relay), "", "ann", "secret")

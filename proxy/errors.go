@@ -23,6 +23,7 @@ const (
 	codeDomain     = "unknown_domain"
 	codeForbidden  = "forbidden"
 	codeStore      = "store_unavailable"
+	codeIdP        = "idp_unavailable"
 	codeUpstream   = "upstream_unavailable"
 	codeInternal   = "internal_error"
 )
@@ -54,6 +55,16 @@ func (p *problem) Unwrap() error { return p.cause }
 func isUnavailable(err error) bool {
 	_, ok := errors.AsType[*problem](err)
 	return err != nil && !ok
+}
+
+// unavailable is what could not be checked: the store did not answer, unless
+// the error says otherwise.
+func unavailable(cause error) *problem {
+	code := codeStore
+	if errors.Is(cause, samlsp.ErrNoMetadata) {
+		code = codeIdP
+	}
+	return &problem{status: http.StatusServiceUnavailable, code: code, cause: cause}
 }
 
 // badRequest is a request that we do not understand, and why, for the log.
@@ -128,9 +139,11 @@ func describe(code string, status int) (title, text string) {
 		return "App unavailable", "The app does not answer at the moment. Please try again in a minute."
 	case codeInternal:
 		return "Something went wrong", "That is our fault. Please try again; if it stays so, tell your administrator the request number."
-	case "saml_invalid", "saml_replayed":
+	case codeIdP:
+		return "Temporarily unavailable", "Your identity provider cannot be reached from here at the moment. Please try again in a few minutes."
+	case samlsp.CodeInvalid, samlsp.CodeReplayed:
 		return "Sign-in did not complete", "Sign-in did not complete. Please try again."
-	case "idp_refused":
+	case samlsp.CodeRefused:
 		return "Sign-in was refused", "Your identity provider did not let you sign in."
 	case provision.CodeUserUnknown:
 		return "No account", "You have no account here, and your identity provider does not create one. Please ask your administrator."
@@ -151,7 +164,7 @@ func describe(code string, status int) (title, text string) {
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err error) {
 	p, ok := errors.AsType[*problem](err)
 	if !ok {
-		p = &problem{status: http.StatusServiceUnavailable, code: codeStore, cause: err}
+		p = unavailable(err)
 	}
 	ev.code, ev.err = p.code, p.cause
 	if errors.Is(r.Context().Err(), context.Canceled) {

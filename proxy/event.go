@@ -95,9 +95,9 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 		g.logins.Info("login", fields...)
 		return
 	}
-	code := codeStore
-	if p, ok := errors.AsType[*problem](err); ok {
-		code = p.code
+	p, ok := errors.AsType[*problem](err)
+	if !ok {
+		p = unavailable(err)
 	}
 	if refusal, ok := errors.AsType[*samlsp.Refusal](err); ok {
 		fields = append(fields, zap.String("check", refusal.Check), zap.String("got", refusal.Got), zap.String("want", refusal.Want))
@@ -105,7 +105,7 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 	if refusal, ok := errors.AsType[*provision.Refusal](err); ok {
 		fields = append(fields, zap.String("attribute", refusal.Attribute), zap.String("detail", refusal.Detail))
 	}
-	g.logins.Warn("login failed", append(fields, zap.String("code", code), zap.Error(err))...)
+	g.logins.Warn("login failed", append(fields, zap.String("code", p.code), zap.Error(err))...)
 }
 
 // audit writes events of the audit trail to the log.

@@ -70,7 +70,7 @@ type passage struct {
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p passage) error {
 	if isWebsocket(r.Header) {
 		if !fromSameHost(r) {
-			return &problem{status: http.StatusForbidden, code: codeForbidden, app: p.app.name}
+			return badRequest(http.StatusForbidden, "websocket opened by %q", r.Header["Origin"])
 		}
 		ctx, cancel := g.watched(r.Context(), p)
 		defer cancel()

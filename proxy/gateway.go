@@ -207,7 +207,8 @@ func (g *Gateway) visitor(r *http.Request, host string) (visitor, bool, error) {
 		return visitor{}, false, err
 	}
 	if err := g.sessions.Touch(ctx, v.session); err != nil {
-		return visitor{}, false, err
+		// A store that is full or read-only can still tell who is signed in.
+		g.log.Warn("session not touched", zap.String("host", host), zap.Error(err))
 	}
 	return v, true, nil
 }

@@ -296,9 +296,9 @@ func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event,
 }
 
 // open starts a session as s says, gives the browser its cookie, and returns what
-// was stored. The session
-// that the browser had on this host before, and the one under the key prior, are
-// ended with all of their login, unless it is the same login.
+// was stored. The session that the browser had on this host before, and the one
+// under the key prior, are ended with all of their login, unless it is the same
+// login.
 func (g *Gateway) open(ctx context.Context, w http.ResponseWriter, r *http.Request, s session.Record, prior string) (session.Record, error) {
 	keys := []string{prior}
 	if id, ok := g.jar.session(r.Header); ok {

@@ -1,7 +1,7 @@
 package samlsp
 
-// The names of the checks, as [Refusal.Check] has them. They are stable: logs,
-// metrics and alerts are built on them. In the order in which a response meets
+// The names of the checks, as [Refusal.Check] has them. They are stable, since
+// people search logs for them. In the order in which a response meets
 // them.
 const (
 	// The envelope, before any XML is read.

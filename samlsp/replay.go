@@ -63,7 +63,7 @@ func (r *Replay) claim(ctx context.Context, idp, requestID, assertionID string, 
 	if held > 0 {
 		used := map[string]string{checkReplayedAssertion: assertionID, checkReplayedRequest: requestID}
 		check := checks[held-1]
-		return &Refusal{Code: codeReplayed, Check: check, Got: clip(used[check])}
+		return &Refusal{Code: CodeReplayed, Check: check, Got: clip(used[check])}
 	}
 	return nil
 }

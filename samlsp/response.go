@@ -194,7 +194,7 @@ func (r *response) envelope(m *message) (*responseXML, error) {
 		return nil, err
 	}
 	if codes := envelope.Status.codes(); codes != saml.StatusSuccess {
-		return nil, &Refusal{Code: codeRefused, Check: checkStatus, Got: clip(codes + " " + envelope.Status.Message), Want: saml.StatusSuccess}
+		return nil, &Refusal{Code: CodeRefused, Check: checkStatus, Got: clip(codes + " " + envelope.Status.Message), Want: saml.StatusSuccess}
 	}
 	if !m.outline.hasAssertion {
 		return nil, refuse(checkStructure, "Response without an assertion", "")

@@ -229,11 +229,11 @@ type Attribute struct {
 	Values                         []string
 }
 
-// The codes of a Refusal.
+// The codes of a [Refusal]. They are stable: pages and logs use them.
 const (
-	codeInvalid  = "saml_invalid"
-	codeReplayed = "saml_replayed"
-	codeRefused  = "idp_refused"
+	CodeInvalid  = "saml_invalid"
+	CodeReplayed = "saml_replayed"
+	CodeRefused  = "idp_refused" // the IdP itself says no
 )
 
 // A Refusal reports a response that was received but not believed. Any other
@@ -265,7 +265,7 @@ func (r *Refusal) Error() string {
 
 // refuse returns a Refusal with the code saml_invalid.
 func refuse(check, got, want string) *Refusal {
-	return &Refusal{Code: codeInvalid, Check: check, Got: clip(got), Want: clip(want)}
+	return &Refusal{Code: CodeInvalid, Check: check, Got: clip(got), Want: clip(want)}
 }
 
 // clip cuts a value from a message to what a log line can bear.

@@ -61,8 +61,7 @@ func (k Keyring) Open(name, sealed string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Cookies calls visit with each cookie of a request: its name, its value, and
-// where it stands in which Cookie line.
+// Cookies calls visit with each cookie of a request: its name and its value.
 //
 // It sees every pair that any app might see, well formed or not; [http.Request]
 // passes over what it does not like, and a name that occurs twice would look as
