@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -182,7 +183,10 @@ func (p *idp) checkAddress(a attribute, value string) *Refusal {
 		return nil
 	}
 	name, valid := config.NormalizeDomain(d)
-	if local == "" || !valid || !slices.Contains(p.domains, name) {
+	switch {
+	case local == "":
+		return a.mismatch(value)
+	case !valid || !slices.Contains(p.domains, name):
 		return a.mismatch(d)
 	}
 	return nil
@@ -208,9 +212,9 @@ func (p *idp) checkEmail(a attribute, value string) *Refusal {
 
 // mismatch returns the refusal of a login with a domain that is not the directory's.
 func (a attribute) mismatch(got string) *Refusal {
-	r := &Refusal{Code: CodeDomainMismatch, Attribute: a.Name, Sent: a.sent}
+	r := &Refusal{Code: CodeDomainMismatch, Attribute: a.Name, Sent: a.sent, Detail: "its domain is none of the directory's"}
 	if !a.Sensitive {
-		r.Domain = got
+		r.Detail = fmt.Sprintf("%q is none of the directory's domains", got)
 	}
 	return r
 }

@@ -34,9 +34,7 @@ type Refusal struct {
 	Code      string // one of the codes above
 	Attribute string // our name of the attribute at fault; "groups" for the asserted groups
 	Sent      string // the name that the assertion has for it
-	Directory string // the identity provider's directory
-	Domain    string // domain_mismatch: what came; empty if the attribute is sensitive
-	Detail    string // more, without values; may be empty
+	Detail    string // more, for the log; has no value but the domain that came; may be empty
 
 	lack lack // how the attribute was missing
 }
@@ -120,7 +118,7 @@ func (r *Registry) SignIn(ctx context.Context, in SignIn) (Outcome, error) {
 // refuse records a refused login. If that cannot be recorded, it is not a
 // refusal: the store is not available.
 func (r *Registry) refuse(ctx context.Context, e audit.Event, refusal *Refusal) (Outcome, error) {
-	e.Type, e.Code, refusal.Directory = audit.LoginFailed, refusal.Code, e.Directory
+	e.Type, e.Code = audit.LoginFailed, refusal.Code
 	if refusal.Attribute != "" {
 		e.Attributes = []string{refusal.Attribute}
 		note(&e, refusal.Attribute, refusal.lack)
