@@ -168,27 +168,13 @@ func (r *Registry) compile(cfg *config.Config, c *config.IdentityProvider) (*idp
 	return p, nil
 }
 
-// Directory returns the name of the directory that has a domain, in the form
-// that config.NormalizeDomain returns. It reports whether there is one.
-func (r *Registry) Directory(domain string) (string, bool) {
-	for _, d := range r.directories {
-		if slices.Contains(d.Domains, domain) {
-			return d.Name, true
-		}
-	}
-	return "", false
-}
-
 // IdPs returns the identity providers that users of a domain may sign in at, in
-// the configuration's order. The domain is as in [Registry.Directory].
+// the configuration's order. The domain is in the form that
+// config.NormalizeDomain returns.
 func (r *Registry) IdPs(domain string) []string {
-	directory, ok := r.Directory(domain)
-	if !ok {
-		return nil
-	}
 	var names []string
 	for _, name := range r.providers {
-		if r.idps[name].directory == directory {
+		if slices.Contains(r.idps[name].domains, domain) {
 			names = append(names, name)
 		}
 	}

@@ -68,7 +68,6 @@ type Outcome struct {
 	User    User          // zero if the login was refused
 	Created bool          // it was the user's first login
 	Events  []audit.Event // what the audit trail has of it
-	Ignored []string      // attributes of the assertion that nothing uses
 }
 
 // SignIn creates or updates the user that an assertion describes, and records
@@ -107,7 +106,7 @@ func (r *Registry) SignIn(ctx context.Context, in SignIn) (Outcome, error) {
 		if done {
 			u := r.view(ch.after)
 			u.LastLogin = ch.time
-			return Outcome{User: u, Created: ch.before.record == nil, Events: slices.Concat(ch.events, ch.ignored), Ignored: c.ignored}, nil
+			return Outcome{User: u, Created: ch.before.record == nil, Events: slices.Concat(ch.events, ch.ignored)}, nil
 		}
 		if err := pause(ctx, try); err != nil {
 			return Outcome{}, err
