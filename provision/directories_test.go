@@ -21,13 +21,14 @@ func TestJ1(t *testing.T) {
 		u := w.login("acme", "userName", "ann").User
 		ctx := t.Context()
 		calls := map[string]func(){
-			"SignIn":  func() {}, // the one that may
-			"User":    func() { w.User(ctx, "acme", u.ID); w.User(ctx, "acme", "nobody") },
-			"Find":    func() { w.Find(ctx, "", "ann"); w.Find(ctx, "", "bob") },
-			"List":    func() { w.List(ctx, "", "", 10) },
-			"Record":  func() { w.Record(ctx, audit.Event{Type: audit.UserCreated, Directory: "acme", UserName: "bob"}) },
-			"LogName": func() { w.LogName(u) },
-			"IdPs":    func() { w.IdPs("acme.example") },
+			"SignIn":      func() {}, // the one that may
+			"User":        func() { w.User(ctx, "acme", u.ID); w.User(ctx, "acme", "nobody") },
+			"Find":        func() { w.Find(ctx, "", "ann"); w.Find(ctx, "", "bob") },
+			"List":        func() { w.List(ctx, "", "", 10) },
+			"Record":      func() { w.Record(ctx, audit.Event{Type: audit.UserCreated, Directory: "acme", UserName: "bob"}) },
+			"LogName":     func() { w.LogName(u) },
+			"Directories": func() { w.Directories() },
+			"IdPs":        func() { w.IdPs("acme.example") },
 		}
 		methods := reflect.TypeFor[*Registry]()
 		for i := range methods.NumMethod() {
@@ -61,6 +62,9 @@ func TestJ2(t *testing.T) {
 	r, err := New(nil, "", testConfig())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, want := r.Directories(), []string{"acme", "labs", "other"}; !slices.Equal(got, want) {
+		t.Errorf("Directories() = %q, want %q", got, want)
 	}
 	for _, test := range []struct {
 		why, domain string

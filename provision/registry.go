@@ -22,6 +22,7 @@ package provision
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -33,6 +34,9 @@ import (
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision/audit"
 )
+
+// ErrCursor is the error of a listing that is to go on from nowhere.
+var ErrCursor = errors.New("not a place in a listing")
 
 // A User is somebody who has signed in at least once.
 type User struct {
@@ -168,6 +172,16 @@ func (r *Registry) compile(cfg *config.Config, c *config.IdentityProvider) (*idp
 	return p, nil
 }
 
+// Directories returns the names of the directories, sorted.
+func (r *Registry) Directories() []string {
+	names := make([]string, len(r.directories))
+	for i, d := range r.directories {
+		names[i] = d.Name
+	}
+	slices.Sort(names)
+	return names
+}
+
 // IdPs returns the identity providers that users of a domain may sign in at, in
 // the configuration's order. The domain is in the form that
 // config.NormalizeDomain returns.
@@ -224,18 +238,19 @@ func (r *Registry) Find(ctx context.Context, directory, name string) ([]User, er
 	return all, nil
 }
 
-// List returns up to limit users of one directory or, if directory is empty, of
-// all, ordered by directory, domain and userName; at least one. It begins after the user that
-// an earlier call's next stands for, or at the first where after is empty; next
-// is empty where there are no more.
+// List returns up to limit users, at least one, of one directory or, if directory
+// is empty, of all, ordered by directory, domain and userName. It begins after
+// the user that an earlier call's next stands for, or at the first where after
+// is empty; next is empty where there are no more. The error is [ErrCursor]
+// where after is nobody's next.
 func (r *Registry) List(ctx context.Context, directory, after string, limit int) (users []User, next string, err error) {
 	limit = max(limit, 1)
 	from, member, err := decodeCursor(after)
 	if err != nil {
 		return nil, "", err
 	}
-	for _, name := range r.listed(directory) {
-		if name < from {
+	for _, name := range r.Directories() {
+		if name < from || directory != "" && name != directory {
 			continue
 		}
 		by := &redis.ZRangeBy{Min: "-", Max: "+", Count: int64(limit - len(users) + 1)}
@@ -269,18 +284,6 @@ func (r *Registry) List(ctx context.Context, directory, after string, limit int)
 	return users, "", nil
 }
 
-// listed returns the names of the directories that List goes through, sorted.
-func (r *Registry) listed(directory string) []string {
-	var names []string
-	for _, d := range r.directories {
-		if directory == "" || directory == d.Name {
-			names = append(names, d.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // encodeCursor returns the place in a listing after one member of a directory's list.
 func encodeCursor(directory, member string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(directory + "\x00" + member))
@@ -291,7 +294,7 @@ func decodeCursor(cursor string) (directory, member string, err error) {
 	text, err := base64.RawURLEncoding.DecodeString(cursor)
 	directory, member, ok := strings.Cut(string(text), "\x00")
 	if err != nil || !ok && cursor != "" {
-		return "", "", fmt.Errorf("%q is not a place in a listing", cursor)
+		return "", "", fmt.Errorf("%q is %w", cursor, ErrCursor)
 	}
 	return directory, member, nil
 }

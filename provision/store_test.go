@@ -302,8 +302,10 @@ func TestFindAndList(t *testing.T) {
 				t.Errorf("%d users in %s, want %d", n, test.directory, test.want)
 			}
 		}
-		if _, _, err := w.List(ctx, "", "no cursor!", 1); err == nil {
-			t.Error("List took a cursor that is none")
+		for _, cursor := range []string{"no cursor!", "bm9uZQ"} { // not base64, and without a NUL
+			if _, _, err := w.List(ctx, "", cursor, 1); !errors.Is(err, ErrCursor) {
+				t.Errorf("List from %q: error = %v, want %v", cursor, err, ErrCursor)
+			}
 		}
 
 		zed, _ := w.Find(ctx, "other", "zed")

@@ -587,9 +587,19 @@ func TestSocket(t *testing.T) {
 		if first != "ann " || second != "bob " || next == "" {
 			t.Errorf("pages = %q, %q", first, second)
 		}
-		for path, want := range map[string]string{"/users/ann": "ann ", "/users/ANN?directory=acme": "ann ", "/users/nobody": "", "/users/ann?directory=other": "", "/users?directory=nowhere": ""} {
+		for path, want := range map[string]string{"/users/ann": "ann ", "/users/ANN?directory=acme": "ann ", "/users/nobody": "", "/users/ann?directory=other": "", "/users?directory=other": ""} {
 			if got, _ := ask(path, 200); got != want {
 				t.Errorf("%s = %q, want %q", path, got, want)
+			}
+		}
+		for path, want := range map[string]string{
+			"/users?directory=typo": `404 {"error":"no directory \"typo\""}`, "/users/ann?directory=typo": `404 {"error":"no directory \"typo\""}`,
+			"/users?after=typo": `400 {"error":"\"typo\" is not a place in a listing"}`,
+		} {
+			w := httptest.NewRecorder()
+			s.Socket().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+			if got := fmt.Sprint(w.Code, " ", strings.TrimSpace(w.Body.String())); got != want {
+				t.Errorf("%s: %s, want %s", path, got, want)
 			}
 		}
 		hookStore(rdb).setDown(true)
