@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestNormalizeDomain is J5 of the rules for just-in-time provisioning: which
-// spellings are one domain, and what is none.
+// TestNormalizeDomain tells which spellings are one domain, and what is none.
 func TestNormalizeDomain(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 63)

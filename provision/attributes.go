@@ -17,7 +17,8 @@ const (
 	externalID = "ExternalId"
 )
 
-// email is the one other attribute with a rule of its own (J6).
+// email is the one other attribute with a rule of its own: it has to be of one
+// of the directory's domains.
 const email = "email"
 
 // groupsName is what refusals call the asserted groups. No attribute can have
@@ -176,7 +177,7 @@ func (p *idp) take(c *claims, a attribute, values []string) *Refusal {
 }
 
 // checkAddress refuses an address of a domain that is not one of the
-// directory's: an identity provider cannot vouch for another one's users (J6).
+// directory's: an identity provider cannot vouch for another one's users.
 func (p *idp) checkAddress(a attribute, value string) *Refusal {
 	local, d, ok := strings.Cut(value, "@")
 	if !ok || p.anyDomain {
@@ -233,7 +234,7 @@ func (p *idp) sentName(name string) string {
 }
 
 // ignored returns the names in the assertion that nothing uses, sorted, long
-// ones cut short (J10).
+// ones cut short.
 func (p *idp) ignored(sent map[string][]string) []string {
 	var names []string
 	for name := range sent {
@@ -248,7 +249,7 @@ func (p *idp) ignored(sent map[string][]string) []string {
 }
 
 // merge returns the attributes of a user at a login: those of c, and of the
-// others what a.Absent says of the ones that the user had before (J11).
+// others what a.Absent says of the ones that the user had before.
 func (p *idp) merge(old map[string][]string, c claims) (map[string][]string, *Refusal) {
 	merged := make(map[string][]string)
 	for _, a := range p.attributes {

@@ -15,7 +15,9 @@ import (
 	"github.com/jitgate/jitgate/provision/audit"
 )
 
-func TestJ8(t *testing.T) {
+// TestJ8BlankCountsAsMissing: a login needs a userName and every attribute
+// marked required, and an empty or blank value is none.
+func TestJ8BlankCountsAsMissing(t *testing.T) {
 	t.Parallel()
 	required := func(c *config.Config) {
 		c.Attributes[0].Required = true // email
@@ -65,7 +67,9 @@ func TestJ8(t *testing.T) {
 	})
 }
 
-func TestJ9(t *testing.T) {
+// TestJ9NamesMatchExactly: the names of attributes match in their case, an
+// identity provider's map gives other ones, and a FriendlyName is none.
+func TestJ9NamesMatchExactly(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		w := newWorld(t, rdb)
@@ -93,7 +97,9 @@ func TestJ9(t *testing.T) {
 	})
 }
 
-func TestJ10(t *testing.T) {
+// TestJ10UndefinedAttributesAreIgnored: attributes that are not defined are not
+// used, and told once for each identity provider and name.
+func TestJ10UndefinedAttributesAreIgnored(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		w := newWorld(t, rdb)
@@ -177,7 +183,10 @@ func TestJ10(t *testing.T) {
 	})
 }
 
-func TestJ11(t *testing.T) {
+// TestJ11AbsentKeepsClearsOrDenies: a later login without an attribute keeps
+// the value, clears it or is refused; the trail tells absent, empty and no
+// value at all apart.
+func TestJ11AbsentKeepsClearsOrDenies(t *testing.T) {
 	t.Parallel()
 	first := []string{"userName", "ann", "department", "Sales", "title", "Boss", "badge", "7"}
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
@@ -260,7 +269,10 @@ func TestJ11(t *testing.T) {
 	})
 }
 
-func TestJ12(t *testing.T) {
+// TestJ12SeveralValuesNeedMultiple: two different values refuse the login,
+// unless the attribute is multiple: then all are kept in the order sent,
+// without duplicates.
+func TestJ12SeveralValuesNeedMultiple(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -300,7 +312,10 @@ func TestJ12(t *testing.T) {
 	})
 }
 
-func TestJ13(t *testing.T) {
+// TestJ13UnfitValuesAreRefused: values that are invisible in part, break lines
+// or are too long refuse the login, and so does a user's record that grows too
+// large.
+func TestJ13UnfitValuesAreRefused(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -383,7 +398,9 @@ func TestJ13(t *testing.T) {
 	})
 }
 
-func TestJ14(t *testing.T) {
+// TestJ14ReservedNamesAreRefused: names of what the service itself says of a
+// user cannot be attributes.
+func TestJ14ReservedNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"id", "directory", "groups", "entitlements", "created", "updated", "blocked"} {
 		problem(t, "attributes: [{name: "+name+"}]", "attributes[0].name", name)

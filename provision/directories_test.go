@@ -12,9 +12,9 @@ import (
 	"github.com/jitgate/jitgate/provision/audit"
 )
 
-// TestJ1: nothing but SignIn creates or edits a user. The table is every
-// exported method, so that a new one has to be looked at.
-func TestJ1(t *testing.T) {
+// TestJ1OnlySignInChangesUsers: nothing but SignIn creates or edits a user. The
+// table is every exported method, so that a new one has to be looked at.
+func TestJ1OnlySignInChangesUsers(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		w := newWorld(t, rdb)
@@ -47,7 +47,10 @@ func TestJ1(t *testing.T) {
 	})
 }
 
-func TestJ2(t *testing.T) {
+// TestJ2IdPHasOneDirectory: an identity provider has one directory, which has
+// one domain or more, each in that directory alone. Of several identity
+// providers of one directory the visitor chooses.
+func TestJ2IdPHasOneDirectory(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ why, yaml, key, text string }{
 		{"an IdP without a directory", "identity_providers: [{name: acme}]", "identity_providers[0].directory", "missing"},
@@ -136,7 +139,9 @@ func runDomains(t *testing.T, idp string, tests []domainCase) {
 	})
 }
 
-func TestJ3(t *testing.T) {
+// TestJ3OneDomainMayBeAbsent: where a directory has one domain, the attribute
+// may be absent, and must match where it is there.
+func TestJ3OneDomainMayBeAbsent(t *testing.T) {
 	t.Parallel()
 	runDomains(t, "acme", []domainCase{
 		{"absent: there is but one", "-", "", "acme.example"},
@@ -147,7 +152,9 @@ func TestJ3(t *testing.T) {
 	})
 }
 
-func TestJ4(t *testing.T) {
+// TestJ4SeveralDomainsMustBeSent: where a directory has several domains, the
+// attribute must be there and be one of them.
+func TestJ4SeveralDomainsMustBeSent(t *testing.T) {
 	t.Parallel()
 	runDomains(t, "labs", []domainCase{
 		{"absent", "-", CodeDomainMissing, ""},
@@ -159,7 +166,10 @@ func TestJ4(t *testing.T) {
 	})
 }
 
-func TestJ5(t *testing.T) {
+// TestJ5DomainsCompareNormalised: domains compare as IDNA A-labels in lower
+// case without a trailing dot; what only begins or ends like one of ours does
+// not match.
+func TestJ5DomainsCompareNormalised(t *testing.T) {
 	t.Parallel()
 	runDomains(t, "labs", []domainCase{
 		{"upper case", "LABS.Example", "", "labs.example"},
@@ -178,7 +188,10 @@ func TestJ5(t *testing.T) {
 	})
 }
 
-func TestJ6(t *testing.T) {
+// TestJ6AddressesAreOfTheDirectory: a userName or email that is an address is
+// of one of the directory's domains, at every login, unless the identity
+// provider may send any.
+func TestJ6AddressesAreOfTheDirectory(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		why, idp, attribute, value string
@@ -240,7 +253,9 @@ func TestJ6(t *testing.T) {
 	})
 }
 
-func TestJ7(t *testing.T) {
+// TestJ7UsersStayInTheirDirectory: a user is never found in another directory,
+// nor linked to one there.
+func TestJ7UsersStayInTheirDirectory(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		w := newWorld(t, rdb)

@@ -206,8 +206,8 @@ func dependencyOrder(groups []config.Group) ([]int, error) {
 	return order, nil
 }
 
-// groups returns the asserted groups that the identity provider may assert
-// (J22), sorted. What its allow list does not let through is not looked at.
+// groups returns the asserted groups that the identity provider may assert,
+// sorted. What its allow list does not let through is not looked at.
 func (p *idp) groups(sent map[string][]string) ([]string, *Refusal) {
 	if p.groupsFrom == "" || !p.jit {
 		return nil, nil

@@ -54,7 +54,9 @@ func someone(pairs ...string) User {
 
 func ptr(b bool) *bool { return &b }
 
-func TestJ21(t *testing.T) {
+// TestJ21RulesMakeGroups: groups follow from rules, from users listed and left
+// out, and from one another, without cycles.
+func TestJ21RulesMakeGroups(t *testing.T) {
 	t.Parallel()
 	leaf := func(is string) config.Rule { return config.Rule{Attribute: "department", Is: is} }
 	sales, none := someone("department", "Sales"), someone()
@@ -203,7 +205,10 @@ func testBadGroups(t *testing.T) {
 	problem(t, `groups: [{name: a, rule: {group: b}}, {name: b, rule: {group: a}}]`, "groups[1].rule", "circle")
 }
 
-func TestJ22(t *testing.T) {
+// TestJ22AssertedGroupsAreFiltered: asserted groups are taken where the
+// identity provider may assert them, and are a configured one of the same name
+// only where that says so.
+func TestJ22AssertedGroupsAreFiltered(t *testing.T) {
 	t.Parallel()
 	groups := func(c *config.Config) {
 		c.Groups = []config.Group{
@@ -257,7 +262,9 @@ func TestJ22(t *testing.T) {
 	})
 }
 
-func TestJ23(t *testing.T) {
+// TestJ23MembershipIsWorkedOutAnew: who is in which group is worked out at each
+// login and whenever a user is read, by the configuration as it is now.
+func TestJ23MembershipIsWorkedOutAnew(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		w := newWorld(t, rdb, groupsByDepartment)
@@ -318,7 +325,9 @@ func TestJ23(t *testing.T) {
 	})
 }
 
-func TestJ24(t *testing.T) {
+// TestJ24EntitlementsFollowGroups: a user has the entitlements of all of their
+// groups.
+func TestJ24EntitlementsFollowGroups(t *testing.T) {
 	t.Parallel()
 	groups := func(c *config.Config) {
 		c.Groups = []config.Group{

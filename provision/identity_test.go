@@ -14,7 +14,9 @@ import (
 	"github.com/jitgate/jitgate/provision/audit"
 )
 
-func TestJ15(t *testing.T) {
+// TestJ15ExternalIdFindsAndRenames: a user with an ExternalId is found by it
+// alone, and another userName renames them.
+func TestJ15ExternalIdFindsAndRenames(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -67,7 +69,9 @@ func TestJ15(t *testing.T) {
 	})
 }
 
-func TestJ16(t *testing.T) {
+// TestJ16NameFindsInItsDomain: a user without an ExternalId is found by domain
+// and userName, whose ASCII letters may be in any case.
+func TestJ16NameFindsInItsDomain(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -103,7 +107,9 @@ func TestJ16(t *testing.T) {
 	})
 }
 
-func TestJ17(t *testing.T) {
+// TestJ17TakenNameIsAConflict: a rename to a userName that another user of the
+// domain has changes neither of them.
+func TestJ17TakenNameIsAConflict(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -140,7 +146,9 @@ func TestJ17(t *testing.T) {
 	})
 }
 
-func TestJ18(t *testing.T) {
+// TestJ18ExternalIdIsGainedOnce: a user without an ExternalId gains the first
+// that comes, unless another user has it, and never changes it.
+func TestJ18ExternalIdIsGainedOnce(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		t.Run("gains an ExternalId", func(t *testing.T) {
@@ -208,7 +216,9 @@ func (w *world) atOnce(n int, attributes func(i int) []string) (ids map[string]i
 	return ids, created, conflicts
 }
 
-func TestJ19(t *testing.T) {
+// TestJ19LoginsAtOnce: of first logins of one user at once one makes the user;
+// of several users who claim one name at once one gets it.
+func TestJ19LoginsAtOnce(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -281,9 +291,9 @@ func TestJ19(t *testing.T) {
 	})
 }
 
-// TestJ20 runs the commit script as a login that something came in between
-// would: it must write everything or nothing.
-func TestJ20(t *testing.T) {
+// TestJ20CommitIsAllOrNothing: a login writes everything or nothing. The test
+// runs the commit script as a login that something came in between would.
+func TestJ20CommitIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	const all = "user_renamed, user_updated ExternalId+department, group_joined staff, login"
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {

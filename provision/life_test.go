@@ -17,7 +17,9 @@ import (
 	"github.com/jitgate/jitgate/provision/audit"
 )
 
-func TestJ25(t *testing.T) {
+// TestJ25ChangesUpdateTheUser: a later login updates what has changed, and one
+// that changes nothing writes the time of the login alone.
+func TestJ25ChangesUpdateTheUser(t *testing.T) {
 	t.Parallel()
 	first := []string{"userName", "ann", "department", "Sales", "roles", "a", "roles", "b", "groups", "eng-b", "groups", "eng-a"}
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
@@ -67,7 +69,9 @@ func TestJ25(t *testing.T) {
 	})
 }
 
-func TestJ27(t *testing.T) {
+// TestJ27WithoutJITNobodyChanges: without jit, users who are known sign in
+// unchanged, and others are refused.
+func TestJ27WithoutJITNobodyChanges(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
@@ -100,7 +104,7 @@ func TestJ27(t *testing.T) {
 				out := w.login("acme-known", test.sent...)
 				after := maps.Clone(before)
 				for key, value := range w.dump() {
-					if !strings.Contains(key, ":ignored ") { // told by J10, and nothing of the user
+					if !strings.Contains(key, ":ignored ") { // of ignored attributes, and nothing of the user
 						after[key] = value
 					}
 				}
@@ -129,7 +133,9 @@ func TestJ27(t *testing.T) {
 	})
 }
 
-func TestJ29(t *testing.T) {
+// TestJ29TrailTellsWhatHappened: the audit trail tells what happened to whom,
+// when and through whom, with the names of attributes and never their values.
+func TestJ29TrailTellsWhatHappened(t *testing.T) {
 	t.Parallel()
 	groups := func(c *config.Config) {
 		c.Groups = []config.Group{{Name: "sales", Rule: &config.Rule{Attribute: "department", Is: "Sales"}}}
@@ -234,7 +240,9 @@ func TestJ29(t *testing.T) {
 	})
 }
 
-func TestJ30(t *testing.T) {
+// TestJ30UnrecordedIsNotDone: what cannot be recorded in the audit trail is not
+// done.
+func TestJ30UnrecordedIsNotDone(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {

@@ -326,7 +326,7 @@ func (r *Registry) auditName(name string) string {
 	return name
 }
 
-// view returns a stored user as the configuration has it now (J23).
+// view returns a stored user as the configuration has it now.
 func (r *Registry) view(rec *record) User {
 	u := rec.User
 	m := r.groups.of(&u, r.assertable(rec))

@@ -24,7 +24,7 @@ const (
 	CodeDirectoryDeleted = "directory_deleted"
 )
 
-// maxRecord is the most bytes that a stored user may have (J13).
+// maxRecord is the most bytes that a stored user may have.
 const maxRecord = 64 << 10
 
 // A Refusal says why a login was refused, in terms of what the identity

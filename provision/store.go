@@ -25,7 +25,7 @@ var (
 	commitSource string
 )
 
-// maxIgnored is how many ignored attributes are noted for each directory (J10).
+// maxIgnored is how many ignored attributes are noted for each directory.
 const maxIgnored = 1000
 
 // maxIgnoredName is how much of such an attribute's name is noted, in bytes.
@@ -81,7 +81,8 @@ func decode(stored string) (*record, error) {
 	return rec, nil
 }
 
-// nameField is the user's field in keys.names (J16).
+// nameField is the user's field in keys.names: a userName is one in each domain,
+// whatever the case of its ASCII letters.
 func nameField(domain, userName string) string {
 	return domain + "/" + lower(userName)
 }

@@ -6,15 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// maxValue is the most bytes that a value may have (J13).
+// maxValue is the most bytes that a value may have.
 const maxValue = 1 << 10
 
-// blank reports whether a value counts as missing (J8).
+// blank reports whether a value counts as missing.
 func blank(value string) bool {
 	return strings.TrimSpace(value) == ""
 }
 
-// fault says what is wrong with an attribute's value (J13), or returns "".
+// fault says what is wrong with an attribute's value, or returns "".
 // Values go into headers, logs and pages, so nothing in them may break a line
 // or be invisible. Lone surrogates are invalid UTF-8 too.
 func fault(value string) string {
@@ -70,7 +70,7 @@ func confusable(c rune) bool {
 }
 
 // lower returns s with the ASCII letters lower-cased and everything else as it
-// was: Unicode's own mappings would make one user of two (J16).
+// was: Unicode's own mappings would make one user of two.
 func lower(s string) string {
 	return strings.Map(func(c rune) rune {
 		if 'A' <= c && c <= 'Z' {
