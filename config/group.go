@@ -123,9 +123,20 @@ func (r *report) checkLabel(key, name string) {
 	}
 }
 
+// SplitUser splits a user as groups list them, userName@domain, at the last @:
+// the userName may be an address itself. It reports whether there is one; all of
+// user is the userName where there is none.
+func SplitUser(user string) (name, domain string, found bool) {
+	at := strings.LastIndexByte(user, '@')
+	if at < 0 {
+		return user, "", false
+	}
+	return user[:at], user[at+1:], true
+}
+
 // checkUser checks one of a group's users and puts the domain in its normal form.
 func (r *report) checkUser(key string, user *string, n names) {
-	name, domain, found := strings.Cut(*user, "@")
+	name, domain, found := SplitUser(*user)
 	if name == "" || name != strings.TrimSpace(name) {
 		r.add(key, "%q is not a user; write userName@domain, like ann@acme.example", *user)
 		return

@@ -217,6 +217,7 @@ func TestJ6AddressesAreOfTheDirectory(t *testing.T) {
 		{"e-mail with a letter that is not ASCII", "other", "email", "\u00e4nn@other.example", CodeAttributeInvalid},
 		{"e-mail that is none", "other", "email", "none", ""},
 		{"any: userName of another directory", "other-any", "userName", "ann@acme.example", ""},
+		{"any: userName with two at signs", "other-any", "userName", "a@mail.example@other.example", ""},
 		{"any: e-mail of another directory", "other-any", "email", "ann@acme.example", ""},
 		{"another attribute may hold any address", "other", "department", "ann@acme.example", ""},
 		{"email by another name in the assertion", "labs", "urn:oid:0.9.2342.19200300.100.1.3", "ann@acme.example", CodeDomainMismatch},

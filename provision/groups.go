@@ -84,19 +84,19 @@ func (set *groupSet) compile(c *config.Group) (group, error) {
 func (set *groupSet) list(entries []string) ([]listed, error) {
 	var users []listed
 	for _, entry := range entries {
-		at := strings.LastIndexByte(entry, '@')
-		if at < 0 {
+		name, of, ok := config.SplitUser(entry)
+		if !ok {
 			if len(set.domains) > 1 {
 				return nil, fmt.Errorf("user %q has no domain", entry)
 			}
-			users = append(users, listed{name: lower(entry)})
+			users = append(users, listed{name: lower(name)})
 			continue
 		}
-		d, ok := config.NormalizeDomain(entry[at+1:])
+		d, ok := config.NormalizeDomain(of)
 		if !ok || set.domains[d] == "" {
 			return nil, fmt.Errorf("user %q is of a domain that no directory has", entry)
 		}
-		users = append(users, listed{name: lower(entry[:at]), domain: d})
+		users = append(users, listed{name: lower(name), domain: d})
 	}
 	return users, nil
 }
@@ -108,7 +108,7 @@ func (set *groupSet) lists(users []listed, u *User) bool {
 		return false
 	}
 	name := lower(u.UserName)
-	local, rest, _ := strings.Cut(name, "@")
+	local, rest, _ := config.SplitUser(name)
 	addressDomain, _ := config.NormalizeDomain(rest)
 	return slices.ContainsFunc(users, func(l listed) bool {
 		switch {

@@ -148,6 +148,7 @@ func testListed(t *testing.T) {
 		{"the name in another domain", "ann@labs.example", user("labs", "xn--bcher-kva.example", "ann"), false},
 		{"the address as name in another directory", "ann@acme.example", user("other", "other.example", "ann@acme.example"), false},
 		{"a foreign address as name", "a@mail.example@other.example", user("other", "other.example", "a@mail.example"), true},
+		{"a userName that is a foreign address and our domain", "a@mail.example@acme.example", user("acme", "acme.example", "a@mail.example@acme.example"), true},
 		{"which another directory's user has too", "a@mail.example@other.example", user("acme", "acme.example", "a@mail.example"), false},
 	} {
 		listed := newPolicy(t, config.Group{Name: "g", Users: []string{"zoe@labs.example", test.entry}})
