@@ -199,10 +199,12 @@ func (p *idp) checkEmail(a attribute, value string) *Refusal {
 	if refusal := p.checkAddress(a, value); refusal != nil {
 		return refusal
 	}
-	local, _, ok := strings.Cut(value, "@")
+	local, rest, ok := strings.Cut(value, "@")
 	switch {
 	case !ok:
 		return nil
+	case strings.Contains(rest, "@"):
+		return a.invalid("an e-mail address has several @")
 	case len(value) > maxAddress:
 		return a.invalid("an e-mail address is longer than 254 bytes")
 	case strings.ContainsFunc(local, func(c rune) bool { return c <= ' ' || c >= utf8.RuneSelf }):

@@ -218,6 +218,7 @@ func TestJ6AddressesAreOfTheDirectory(t *testing.T) {
 		{"e-mail that is none", "other", "email", "none", ""},
 		{"any: userName of another directory", "other-any", "userName", "ann@acme.example", ""},
 		{"any: userName with two at signs", "other-any", "userName", "a@mail.example@other.example", ""},
+		{"any: e-mail with two at signs", "other-any", "email", "a@mail.example@other.example", CodeAttributeInvalid},
 		{"any: e-mail of another directory", "other-any", "email", "ann@acme.example", ""},
 		{"another attribute may hold any address", "other", "department", "ann@acme.example", ""},
 		{"email by another name in the assertion", "labs", "urn:oid:0.9.2342.19200300.100.1.3", "ann@acme.example", CodeDomainMismatch},
