@@ -94,7 +94,7 @@ func (r *report) checkApps(c *Config, n names) {
 		case !ok:
 			routes[route] = a
 		case a.Path == other.Path:
-			r.add(key, "is at %s, where app %q is already; write another host or path", a.Host+a.Path, other.Name)
+			r.add(key, "is at %q, where app %q is already; write another host or path", a.Host+a.Path, other.Name)
 		default:
 			r.add(key+".path", "%q and %q of app %q differ in case alone, which does not count; write another path", a.Path, other.Path, other.Name)
 		}

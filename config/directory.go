@@ -130,7 +130,7 @@ func (r *report) checkAbsent(key string, a *Attribute) {
 	}
 	r.oneOf(key, a.Absent, "keep", "clear", "deny")
 	if a.Required && a.Absent != "deny" {
-		r.add(key, "%q has no effect: %s is required, so a login without it is refused; remove this", a.Absent, a.Name)
+		r.add(key, "%q has no effect: %q is required, so a login without it is refused; remove this", a.Absent, a.Name)
 	}
 	if a.Absent == "clear" && (a.Name == "domain" || a.Name == "ExternalId") {
 		r.add(key, "%q would make another user of them, who is known by their %s; write keep or deny", a.Absent, a.Name)

@@ -34,7 +34,7 @@ func (r *report) checkBaseURL(c *Config) {
 	case !ok:
 		r.add("base_url", "%q has no valid host name; write one like %s", c.BaseURL, example)
 	case u.Scheme == "http" && !loopback(host):
-		r.add("base_url", "%q is not safe: cookies and sign-ins would travel unencrypted; write https://%s (http is for localhost alone)", c.BaseURL, u.Host)
+		r.add("base_url", "%q is not safe: cookies and sign-ins would travel unencrypted; write %q (http is for localhost alone)", c.BaseURL, "https://"+u.Host)
 	case c.BaseURL != want:
 		r.add("base_url", "%q is not in its usual form, in which browsers send it; write %q", c.BaseURL, want)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,11 +95,11 @@ func (r *report) read(key string, path *string) ([]byte, bool) {
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
-		err = fmt.Errorf("not a regular file")
+		err = errors.New("not a regular file")
 	case info.Size() > maxFile:
-		err = fmt.Errorf("larger than 16 MiB")
+		err = errors.New("larger than 16 MiB")
 	case info.Size() == 0:
-		err = fmt.Errorf("empty")
+		err = errors.New("empty")
 	}
 	var data []byte
 	if err == nil {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -49,7 +50,7 @@ func compileRule(r *config.Rule) (predicate, error) {
 	case r.Group != "":
 		return func(s *subject) bool { return s.member[r.Group] }, nil
 	}
-	return nil, fmt.Errorf("a rule says nothing")
+	return nil, errors.New("a rule says nothing")
 }
 
 // compileRules turns the rules inside another one into predicates.

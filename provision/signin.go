@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	mathrand "math/rand/v2"
 	"slices"
@@ -43,7 +44,7 @@ type Refusal struct {
 func (r *Refusal) Error() string {
 	text := "login refused: " + r.Code
 	if r.Attribute != "" {
-		text += ": attribute " + r.Attribute
+		text += fmt.Sprintf(": attribute %q", r.Attribute)
 	}
 	if r.Detail != "" {
 		text += ": " + r.Detail

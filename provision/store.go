@@ -67,7 +67,7 @@ func (rec record) encode() (string, error) {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(rec); err != nil {
-		return "", fmt.Errorf("encoding user %s: %w", rec.ID, err)
+		return "", fmt.Errorf("encoding user %q: %w", rec.ID, err)
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }

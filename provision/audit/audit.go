@@ -83,7 +83,7 @@ func (e Event) Encode() (string, error) {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(e); err != nil {
-		return "", fmt.Errorf("encoding %s event: %w", e.Type, err)
+		return "", fmt.Errorf("encoding event %q: %w", e.Type, err)
 	}
 	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
@@ -120,7 +120,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, key, after string, lim
 		entries[i].ID = m.ID
 		line, _ := m.Values[Field].(string)
 		if err := json.Unmarshal([]byte(line), &entries[i].Event); err != nil {
-			return nil, fmt.Errorf("reading audit trail: entry %s: %w", m.ID, err)
+			return nil, fmt.Errorf("reading audit trail: entry %q: %w", m.ID, err)
 		}
 	}
 	return entries, nil
