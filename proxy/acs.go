@@ -158,7 +158,7 @@ func (g *Gateway) portalTarget(relayState string) target {
 	if err != nil || u.Scheme != g.base.Scheme || u.User != nil || u.Opaque != "" {
 		return home
 	}
-	host, _, ok := canonicalHost(u.Host)
+	host, ok := canonicalHost(u.Host)
 	if _, served := g.apps[host]; !ok || !served {
 		return home
 	}

@@ -224,9 +224,9 @@ func TestHosts(t *testing.T) {
 			status int
 			want   string // Host that the app gets
 		}{
-			{"wiki.example.com", 200, "wiki.example.com"},
-			{"WIKI.Example.Com:8443", 200, "wiki.example.com:8443"},
-			{"wiki.example.com.", 200, "wiki.example.com"},
+			{"wiki.example.com", 200, "wiki.example.com:" + s.port},
+			{"WIKI.Example.Com:8443", 200, "wiki.example.com:" + s.port},
+			{"wiki.example.com.", 200, "wiki.example.com:" + s.port},
 			{"sso.example.com", 404, ""},
 			{"evil.example", 421, ""},
 			{"wiki.example.com.evil.example", 421, ""},

@@ -65,9 +65,10 @@ func (f loginForm) query() string {
 
 // serveLogin begins a login, or asks where to.
 func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
-		// Somebody's image or script: it must not push out logins under way.
-		return badRequest(http.StatusForbidden, "sign-in page fetched with mode %q", mode)
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" && mode != "navigate" || dest != "" && dest != "document" {
+		// Somebody's image, script or frame: it must not push out logins under way.
+		return badRequest(http.StatusForbidden, "sign-in page fetched with mode %q for %q", mode, dest)
 	}
 	form, err := readLoginForm(w, r)
 	if err != nil {
@@ -286,20 +287,44 @@ func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event,
 		}
 		return g.expiredHere(r, ev, host, errors.New("another browser began this login"))
 	}
-	from.Host = host
-	if _, err := g.open(ctx, w, r, from, ""); err != nil {
+	on := from
+	on.Host = host
+	if err := g.endOthers(ctx, r, on, ""); err != nil {
 		return err
 	}
-	g.jar.clear(w, g.jar.nonceName(), http.SameSiteLaxMode)
+	id, ok, err := g.sessions.Continue(ctx, from, host)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return g.expiredHere(r, ev, host, errors.New("the login is over"))
+	}
+	if err := g.jar.setSession(w, id); err != nil {
+		return err
+	}
+	// The nonce stays: another page of this browser may be on its way back too.
 	redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, h.Return))
 	return nil
 }
 
-// open starts a session as s says, gives the browser its cookie, and returns what
-// was stored. The session that the browser had on this host before, and the one
-// under the key prior, are ended with all of their login, unless it is the same
-// login.
+// open starts a session on our own host as s says, gives the browser its cookie,
+// and returns what was stored.
 func (g *Gateway) open(ctx context.Context, w http.ResponseWriter, r *http.Request, s session.Record, prior string) (session.Record, error) {
+	if err := g.endOthers(ctx, r, s, prior); err != nil {
+		return session.Record{}, err
+	}
+	s, id, err := g.sessions.Create(ctx, s)
+	if err != nil {
+		return session.Record{}, err
+	}
+	return s, g.jar.setSession(w, id)
+}
+
+// endOthers ends, with all of its login, the session that the browser had on the
+// host of s before, and the one under the key prior, unless it is the same login.
+// One that was idle for too long counts as well: its login may be in use on
+// another host.
+func (g *Gateway) endOthers(ctx context.Context, r *http.Request, s session.Record, prior string) error {
 	keys := []string{prior}
 	if id, ok := g.jar.session(r.Header); ok {
 		keys = append(keys, session.Key(id))
@@ -308,21 +333,17 @@ func (g *Gateway) open(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		if key == "" {
 			continue
 		}
-		old, ok, err := g.sessions.Lookup(ctx, key)
+		old, ok, err := g.sessions.Stored(ctx, key)
 		if err != nil {
-			return session.Record{}, err
+			return err
 		}
 		if ok && old.Host == s.Host && old.Login != s.Login {
 			if err := g.sessions.Revoke(ctx, old); err != nil {
-				return session.Record{}, err
+				return err
 			}
 		}
 	}
-	s, id, err := g.sessions.Create(ctx, s)
-	if err != nil {
-		return session.Record{}, err
-	}
-	return s, g.jar.setSession(w, id)
+	return nil
 }
 
 // expiredHere is a login that cannot go on. A visitor who is signed in all the

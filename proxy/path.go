@@ -13,17 +13,8 @@ const ownPrefix = "/.jitgate"
 // what is forwarded cannot differ.
 type route struct {
 	host string // lower case, no port, no trailing dot
-	port string // as the visitor sent it, "" without
 	path string // decoded, for comparing
 	raw  string // encoded, for the upstream
-}
-
-// hostport is the Host header for the upstream.
-func (t route) hostport() string {
-	if t.port == "" {
-		return bracket(t.host)
-	}
-	return bracket(t.host) + ":" + t.port
 }
 
 // bracket returns host as it stands in a URL: an IPv6 address in brackets.
@@ -34,27 +25,25 @@ func bracket(host string) string {
 	return host
 }
 
-// canonicalHost splits a Host header and returns the host in lower case and
-// without its trailing dot. Whether we serve that host is for the caller to
-// find out, by looking it up whole.
-func canonicalHost(hostport string) (host, port string, ok bool) {
-	host = hostport
+// canonicalHost returns the host of a Host header in lower case and without its
+// trailing dot. Whether we serve that host is for the caller to find out, by
+// looking it up whole.
+func canonicalHost(hostport string) (host string, ok bool) {
+	host, port := hostport, ""
 	if i := strings.LastIndexByte(hostport, ':'); i > strings.LastIndexByte(hostport, ']') {
 		host, port = hostport[:i], hostport[i+1:]
 	}
-	for i := range len(port) {
-		if port[i] < '0' || port[i] > '9' || len(port) > 5 {
-			return "", "", false
-		}
+	if len(port) > 5 || strings.Trim(port, "0123456789") != "" {
+		return "", false
 	}
 	if inner, found := strings.CutPrefix(host, "["); found {
 		host, found = strings.CutSuffix(inner, "]")
 		if !found {
-			return "", "", false
+			return "", false
 		}
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host, port, host != ""
+	return host, host != ""
 }
 
 // canonicalPath returns the one spelling of u's path: raw is its encoded form
@@ -174,6 +163,9 @@ func safeReturn(rd string) string {
 			return "/"
 		}
 		raw += "?" + query
+	}
+	if len(raw) > maxReturn {
+		raw, _, _ = strings.Cut(raw, "?")
 	}
 	if len(raw) > maxReturn {
 		return "/"

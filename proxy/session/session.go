@@ -7,9 +7,10 @@
 // and each record names the key that it lies under, so that a mixed-up reply is
 // not taken for somebody's session.
 //
-// A record ends when it was idle for too long, at the end of its lifetime, or
-// when it is deleted. Redis' clock and ours both decide: a record is gone when
-// either says so.
+// A session ends when it was idle for too long, at the end of its lifetime, or
+// when its record is deleted. Redis drops records at the end of their lifetime;
+// that one was idle for too long is for us to see, and such a record still tells
+// which login it was of.
 package session
 
 import (
@@ -20,16 +21,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// maxPerUser is how many sessions one user may have open; the oldest goes
-	// when there are more.
-	maxPerUser = 20
+	// maxLogins is how many logins one user may have open, on however many
+	// hosts each; the oldest goes when there are more.
+	maxLogins = 20
 
 	// touchEvery is how often, at most, using a session writes to Redis. Where
 	// sessions end after minutes of idleness, it is a quarter of that.
@@ -90,29 +93,48 @@ func (s *Store) Create(ctx context.Context, r Record) (Record, []byte, error) {
 	index := s.index(r)
 	pipe := s.Redis.Pipeline()
 	pipe.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Add(-s.Lifetime).UnixMilli(), 10))
-	pipe.ZAdd(ctx, index, redis.Z{Score: float64(now.UnixMilli()), Member: r.Key})
+	pipe.ZAdd(ctx, index, redis.Z{Score: float64(now.UnixMilli()), Member: r.member()})
 	pipe.Expire(ctx, index, s.Lifetime+time.Hour)
-	surplus := pipe.ZRange(ctx, index, 0, -maxPerUser-1)
+	members := pipe.ZRange(ctx, index, 0, -1)
 	pipe.Set(ctx, s.key(r.Key), data, s.ttl(r))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return Record{}, nil, fmt.Errorf("storing a session: %w", err)
 	}
-	if err := s.remove(ctx, index, surplus.Val()); err != nil {
+	if err := s.remove(ctx, index, surplus(members.Val())); err != nil {
 		return Record{}, nil, err
 	}
 	return r, id, nil
 }
 
-// Get returns the session that an ID from a cookie stands for.
-func (s *Store) Get(ctx context.Context, id []byte) (Record, bool, error) {
-	if len(id) != idBytes {
-		return Record{}, false, nil
+// Continue opens a session on another host for the login of from. ok is false
+// where from is over by the time that there is one: somebody signed out meanwhile.
+func (s *Store) Continue(ctx context.Context, from Record, host string) (id []byte, ok bool, err error) {
+	r := from
+	r.Host = host
+	r, id, err = s.Create(ctx, r)
+	if err != nil {
+		return nil, false, err
 	}
-	return s.Lookup(ctx, Key(id))
+	// Revoke looks for new sessions after it has deleted the old ones, so that
+	// either it finds this one or we find from gone.
+	if _, ok, err = s.Lookup(ctx, from.Key); err == nil && ok {
+		return id, true, nil
+	}
+	return nil, false, errors.Join(err, s.Revoke(ctx, r))
 }
 
 // Lookup returns the session under a key, as it stands in Record.Key.
 func (s *Store) Lookup(ctx context.Context, key string) (Record, bool, error) {
+	r, ok, err := s.Stored(ctx, key)
+	if err != nil || !ok || !s.End(r).After(s.Now()) {
+		return Record{}, false, err
+	}
+	return r, true, nil
+}
+
+// Stored returns the record under a key, be its session over or not: a browser
+// that signs in anew may have sessions of the old login on other hosts.
+func (s *Store) Stored(ctx context.Context, key string) (Record, bool, error) {
 	data, err := s.Redis.Get(ctx, s.key(key)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return Record{}, false, nil
@@ -124,10 +146,7 @@ func (s *Store) Lookup(ctx context.Context, key string) (Record, bool, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, false, fmt.Errorf("decoding a session: %w", err)
 	}
-	if r.Key != key || !s.End(r).After(s.Now()) {
-		return Record{}, false, nil
-	}
-	return r, true, nil
+	return r, r.Key == key, nil
 }
 
 // End returns when r ends if it is not used again. A lifetime that was made
@@ -163,33 +182,33 @@ func (s *Store) Touch(ctx context.Context, r Record) error {
 // Revoke ends every session of r's login, on all hosts. r is over even where it
 // is not in its user's index any more.
 func (s *Store) Revoke(ctx context.Context, r Record) error {
-	keys, err := s.Redis.ZRange(ctx, s.index(r), 0, -1).Result()
-	if err != nil {
-		return fmt.Errorf("listing a user's sessions: %w", err)
-	}
-	gone := []string{r.Key}
-	for _, key := range keys {
-		other, ok, err := s.Lookup(ctx, key)
-		if err != nil {
+	index := s.index(r)
+	for gone := []string{r.member()}; len(gone) > 0; {
+		if err := s.remove(ctx, index, gone); err != nil {
 			return err
 		}
-		if ok && other.Login == r.Login && key != r.Key {
-			gone = append(gone, key)
+		// Listed after the deletion, so that a session which Continue has just
+		// made of a deleted one is seen here.
+		members, err := s.Redis.ZRange(ctx, index, 0, -1).Result()
+		if err != nil {
+			return fmt.Errorf("listing a user's sessions: %w", err)
 		}
+		gone = slices.DeleteFunc(members, func(m string) bool { login, _ := splitMember(m); return login != r.Login })
 	}
-	return s.remove(ctx, s.index(r), gone)
+	return nil
 }
 
 // remove deletes sessions of one user, each with a command of its own: in a
 // cluster they lie on different nodes.
-func (s *Store) remove(ctx context.Context, index string, keys []string) error {
-	if len(keys) == 0 {
+func (s *Store) remove(ctx context.Context, index string, members []string) error {
+	if len(members) == 0 {
 		return nil
 	}
 	pipe := s.Redis.Pipeline()
-	for _, key := range keys {
+	for _, m := range members {
+		_, key := splitMember(m)
 		pipe.Del(ctx, s.key(key))
-		pipe.ZRem(ctx, index, key)
+		pipe.ZRem(ctx, index, m)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("deleting sessions: %w", err)
@@ -197,10 +216,41 @@ func (s *Store) remove(ctx context.Context, index string, keys []string) error {
 	return nil
 }
 
+// surplus returns those of a user's sessions, oldest first, which are of logins
+// that are too many.
+func surplus(members []string) []string {
+	var logins []string
+	for _, m := range members {
+		if login, _ := splitMember(m); !slices.Contains(logins, login) {
+			logins = append(logins, login)
+		}
+	}
+	over := logins[:max(len(logins)-maxLogins, 0)]
+	var gone []string
+	for _, m := range members {
+		if login, _ := splitMember(m); slices.Contains(over, login) {
+			gone = append(gone, m)
+		}
+	}
+	return gone
+}
+
+// member is how r stands in its user's index: by its login and its key.
+func (r Record) member() string { return r.Login + " " + r.Key }
+
+func splitMember(m string) (login, key string) {
+	login, key, _ = strings.Cut(m, " ")
+	return login, key
+}
+
 // ttl returns how long Redis keeps r. It is at least a second: Redis refuses 0,
 // which would mean for ever.
 func (s *Store) ttl(r Record) time.Duration {
-	return max(s.End(r).Sub(s.Now()), time.Second)
+	end := r.Expires
+	if t := r.Created.Add(s.Lifetime); t.Before(end) {
+		end = t
+	}
+	return max(end.Sub(s.Now()), time.Second)
 }
 
 func (s *Store) key(hashed string) string { return s.Prefix + "s:" + hashed }

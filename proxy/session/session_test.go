@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -53,7 +54,7 @@ func create(t *testing.T, s *Store, r Record) (Record, []byte) {
 // alive reports whether id is a session now.
 func alive(t *testing.T, s *Store, id []byte) bool {
 	t.Helper()
-	_, ok, err := s.Get(t.Context(), id)
+	_, ok, err := s.Lookup(t.Context(), Key(id))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,15 +65,15 @@ func ann(host, login string) Record {
 	return Record{Host: host, Directory: "acme", UserID: "u1", IdP: "acme", Login: login, NameID: "n", SessionIndex: "i"}
 }
 
-func TestCreateGet(t *testing.T) {
+func TestCreate(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store, _ *clock) {
 		want, id := create(t, s, ann("wiki.example.com", "l1"))
-		got, ok, err := s.Get(t.Context(), id)
+		got, ok, err := s.Lookup(t.Context(), Key(id))
 		if err != nil || !ok {
-			t.Fatalf("Get = %v, %v, want a session", ok, err)
+			t.Fatalf("Lookup = %v, %v, want a session", ok, err)
 		}
 		if got != want {
-			t.Errorf("Get = %+v, want %+v", got, want)
+			t.Errorf("Lookup = %+v, want %+v", got, want)
 		}
 		keys := s.Redis.Keys(t.Context(), s.Prefix+"s:*").Val()
 		if len(keys) != 1 || strings.Contains(keys[0], base64.RawURLEncoding.EncodeToString(id)) {
@@ -121,7 +122,7 @@ func TestEnds(t *testing.T) {
 			t.Error("alive at SessionNotOnOrAfter")
 		}
 		for range 9 {
-			r, ok, err := s.Get(t.Context(), used)
+			r, ok, err := s.Lookup(t.Context(), Key(used))
 			if err != nil || !ok {
 				t.Fatalf("in use, Get = %v, %v", ok, err)
 			}
@@ -136,7 +137,7 @@ func TestEnds(t *testing.T) {
 		if !alive(t, s, used) {
 			t.Error("ended in use, before its lifetime")
 		}
-		r, _, _ := s.Get(t.Context(), used)
+		r, _, _ := s.Lookup(t.Context(), Key(used))
 		if err := s.Touch(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -152,15 +153,15 @@ func TestRedisExpires(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store, c *clock) {
 		r, _ := create(t, s, ann("h", "l"))
 		ttl := s.Redis.PTTL(t.Context(), s.key(r.Key)).Val()
-		if ttl > s.Idle || ttl < s.Idle-time.Minute {
-			t.Errorf("TTL = %v, want %v", ttl, s.Idle)
+		if ttl > s.Lifetime || ttl < s.Lifetime-time.Minute {
+			t.Errorf("TTL = %v, want %v", ttl, s.Lifetime)
 		}
 		c.Add(30 * time.Minute)
 		if err := s.Touch(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		if ttl := s.Redis.PTTL(t.Context(), s.key(r.Key)).Val(); ttl < s.Idle-time.Minute {
-			t.Errorf("TTL after use = %v, want %v", ttl, s.Idle)
+		if after := s.Redis.PTTL(t.Context(), s.key(r.Key)).Val(); after > ttl-29*time.Minute || after < ttl-31*time.Minute {
+			t.Errorf("TTL after use = %v, want half an hour less than %v", after, ttl)
 		}
 		index := s.Redis.TTL(t.Context(), s.index(r)).Val()
 		if index < s.Lifetime {
@@ -248,7 +249,7 @@ func TestStoreDown(t *testing.T) {
 	m.SetError("LOADING Redis is loading the dataset in memory")
 	ctx := t.Context()
 	r.Seen = r.Seen.Add(-time.Hour)
-	_, _, getErr := s.Get(ctx, id)
+	_, _, getErr := s.Lookup(ctx, Key(id))
 	_, _, createErr := s.Create(ctx, r)
 	_, offerErr := s.Offer(ctx, Handover{})
 	_, _, takeErr := s.Take(ctx, base64.RawURLEncoding.EncodeToString(id))
@@ -339,4 +340,72 @@ func (h *countingHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 		h.add(len(cmds))
 		return next(ctx, cmds)
 	}
+}
+
+// However many hosts a login is for, it is one of the twenty.
+func TestManyHosts(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		var ids [][]byte
+		for _, login := range []string{"laptop", "phone"} {
+			for i := range maxLogins + 5 {
+				_, id := create(t, s, ann(fmt.Sprintf("host%d", i), login))
+				ids = append(ids, id)
+				c.Add(time.Second)
+			}
+		}
+		for i, id := range ids {
+			if !alive(t, s, id) {
+				t.Errorf("session %d of two logins is gone", i)
+			}
+		}
+	})
+}
+
+// A login that ends while it is carried to another host has no session there.
+func TestContinue(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		base, _ := create(t, s, ann("sso.example.com", "l1"))
+		c.Add(time.Minute)
+		id, ok, err := s.Continue(t.Context(), base, "wiki.example.com")
+		if err != nil || !ok {
+			t.Fatalf("Continue = %v, %v, want a session", ok, err)
+		}
+		got, ok, err := s.Lookup(t.Context(), Key(id))
+		if err != nil || !ok || got.Host != "wiki.example.com" || got.Login != "l1" || !got.Expires.Equal(base.Expires) {
+			t.Errorf("continued as %+v, %v, %v", got, ok, err)
+		}
+		if err := s.Revoke(t.Context(), base); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err = s.Continue(t.Context(), base, "builds.example.com"); err != nil || ok {
+			t.Errorf("Continue = %v, %v after signing out, want none", ok, err)
+		}
+		if keys := s.Redis.Keys(t.Context(), s.Prefix+"*").Val(); len(keys) != 0 {
+			t.Errorf("left behind: %q", keys)
+		}
+	})
+}
+
+// Signing out and being carried to other hosts at once leaves no session.
+func TestContinueRace(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		for round := range 20 {
+			base, _ := create(t, s, ann("sso.example.com", fmt.Sprint("l", round)))
+			var all sync.WaitGroup
+			for i := range 4 {
+				all.Go(func() {
+					if _, _, err := s.Continue(t.Context(), base, fmt.Sprint("host", i)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			if err := s.Revoke(t.Context(), base); err != nil {
+				t.Error(err)
+			}
+			all.Wait()
+			if keys := s.Redis.Keys(t.Context(), s.Prefix+"s:*").Val(); len(keys) != 0 {
+				t.Fatalf("round %d: %d sessions after signing out", round, len(keys))
+			}
+		}
+	})
 }
