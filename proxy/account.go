@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/proxy/page"
 )
@@ -37,19 +39,24 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 	return nil
 }
 
-// signOut ends all sessions of the visitor's login, once that is recorded.
+// signOut ends all sessions of the visitor's login, and records that.
 func (g *Gateway) signOut(ctx context.Context, ev *event, v visitor) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if err := g.sessions.Revoke(ctx, v.session); err != nil {
+		return err
+	}
 	e, err := g.users.Record(ctx, audit.Event{
 		Type: audit.Logout, Directory: v.user.Directory, IdP: v.session.IdP,
 		UserID: v.user.ID, UserName: v.user.UserName, Client: ev.client, RequestID: ev.id,
 	})
 	if err != nil {
-		return err
+		// A store that is full takes no record, and must not keep anybody in.
+		g.log.Error("logout not recorded", zap.String("id", ev.id), zap.Error(err))
+		return nil
 	}
 	g.audit(e)
-	return g.sessions.Revoke(ctx, v.session)
+	return nil
 }
 
 // serveSession tells visitors who they are: a page, or JSON.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -34,6 +35,7 @@ type event struct {
 	forwarded string // for X-Forwarded-For
 	status    int    // what to log where it is not the status that was sent
 	err       error
+	body      io.Closer // of a request in full duplex
 }
 
 // newEvent begins the event of a request.

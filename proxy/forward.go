@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // watchEvery is how often an open websocket's session is looked at again.
@@ -68,18 +70,18 @@ type passage struct {
 // headers set by a Director are removed along with those. An error means that
 // the app did not answer.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p passage) error {
-	if isWebsocket(r.Header) {
-		if !fromSameHost(r) {
-			return badRequest(http.StatusForbidden, "websocket opened by %q", r.Header["Origin"])
-		}
-		ctx, cancel := g.watched(r.Context(), p)
-		defer cancel()
-		r = r.WithContext(ctx)
+	if isWebsocket(r.Header) && !fromSameHost(r) {
+		return badRequest(http.StatusForbidden, "websocket opened by %q", r.Header["Origin"])
 	}
+	ctx, cancel := g.watched(r.Context(), p, isWebsocket(r.Header))
+	defer cancel()
+	r = r.WithContext(ctx)
 	if r.ContentLength != 0 && r.ProtoMajor == 1 {
 		// Else the server would read the rest of the body before it sends a
 		// byte of the answer. Not every ResponseWriter can do it.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		if http.NewResponseController(w).EnableFullDuplex() == nil {
+			ev.body = r.Body
+		}
 	}
 	var failed error
 	proxy := httputil.ReverseProxy{
@@ -115,7 +117,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 	out.URL.Scheme, out.URL.Host = p.app.upstream.Scheme, p.app.upstream.Host
 	out.URL.Path, out.URL.RawPath = p.route.path, p.route.raw
 	out.URL.RawQuery = pr.In.URL.RawQuery
-	out.Host = p.route.hostport()
+	out.Host = g.hostport(p.route.host)
 	out.Trailer = nil
 	h.Del("Te")
 	h.Del("Expect") // the server says "100 Continue" when the body is read
@@ -155,38 +157,55 @@ func fromSameHost(r *http.Request) bool {
 	return err == nil && len(origins) == 1 && strings.EqualFold(u.Host, r.Host)
 }
 
-// watched returns a context for a websocket. It ends with the gateway, with the
-// session, and when the visitor may no longer use the app.
-func (g *Gateway) watched(ctx context.Context, p passage) (context.Context, context.CancelFunc) {
+// watched returns a context for a passage. It ends with the session, and when the
+// visitor may no longer use the app; that of a websocket, with the gateway too.
+// Most passages are over before it looks for the first time.
+func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(g.ended, cancel)
-	if p.visitor != nil {
-		go func() {
-			defer cancel()
-			g.untilRevoked(ctx, p)
-		}()
+	stops := []func() bool{}
+	if websocket {
+		stops = append(stops, context.AfterFunc(g.ended, cancel))
 	}
-	return ctx, func() { stop(); cancel() }
+	if p.visitor != nil {
+		timer := time.AfterFunc(g.watch, func() {
+			g.untilRevoked(ctx, p)
+			cancel()
+		})
+		stops = append(stops, timer.Stop)
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
 }
 
 // untilRevoked returns when ctx is done, or the session is over, or the visitor
-// may no longer use the app. A store that cannot tell ends nothing before the
-// session's lifetime is over.
+// may no longer use the app. Until then the session is in use. A store that
+// cannot tell ends nothing before the session's lifetime is over.
 func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	s := p.visitor.session
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
 	for s.Expires.After(g.now()) {
+		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
+		v, ok, err := g.lookup(lookup, s.Key, s.Host)
+		if err == nil && (!ok || !p.app.allows(v.user)) {
+			cancel()
+			return
+		}
+		if err == nil {
+			err = g.sessions.Touch(lookup, v.session)
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			g.log.Warn("session of an open connection not checked", zap.String("host", s.Host), zap.Error(err))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
-		v, ok, err := g.lookup(lookup, s.Key, s.Host)
-		cancel()
-		if err == nil && (!ok || !p.app.allows(v.user)) {
-			return
 		}
 	}
 }
@@ -203,8 +222,7 @@ func withoutOurCookies(h http.Header) {
 		}
 		var pairs []string
 		for pair := range strings.SplitSeq(line, ";") {
-			name, _, _ := strings.Cut(pair, "=")
-			if !isOurCookie(strings.Trim(name, " \t")) {
+			if !isOurCookie(cookieName(pair)) {
 				pairs = append(pairs, pair)
 			}
 		}
@@ -228,9 +246,15 @@ func dropOurCookies(h http.Header) {
 	}
 	h["Set-Cookie"] = slices.DeleteFunc(cookies, func(c string) bool {
 		pair, _, _ := strings.Cut(c, ";")
-		name, _, _ := strings.Cut(pair, "=")
-		return isOurCookie(strings.Trim(name, " \t"))
+		return isOurCookie(cookieName(pair))
 	})
+}
+
+// cookieName returns the name of a cookie, as whoever gets it next will see it:
+// browsers send one that was set without a name, "=a=b", as "a=b".
+func cookieName(pair string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t="), "=")
+	return strings.Trim(name, " \t")
 }
 
 // keepPrivate sees to it that no shared cache keeps what was made for one

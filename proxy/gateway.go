@@ -79,6 +79,7 @@ type logs struct {
 // An idp is an identity provider.
 type idp struct {
 	*samlsp.SP
+	directory   string // whose users sign in there
 	unsolicited string // what becomes of responses that nobody asked for: restart, accept or off
 }
 
@@ -114,7 +115,7 @@ func New(o Options) (*Gateway, error) {
 		if !ok {
 			return nil, fmt.Errorf("identity provider %q: no service provider", c.Name)
 		}
-		g.idps[c.Name] = idp{sp, c.IDPInitiated}
+		g.idps[c.Name] = idp{sp, c.Directory, c.IDPInitiated}
 	}
 	return g, nil
 }
@@ -136,6 +137,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.finish(ev, rec, r)
 	if err := g.serve(rec, r, ev); err != nil {
 		g.answer(rec, r, ev, err)
+	}
+	if ev.body != nil {
+		// In full duplex the server reads the next request before it has seen
+		// the end of this body, unless that is read or given up here: after the
+		// answer, since the client may take its time.
+		_ = http.NewResponseController(rec).Flush()
+		_ = ev.body.Close()
 	}
 }
 
@@ -176,7 +184,7 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		return route{}, badRequest(http.StatusMethodNotAllowed, "method %s", r.Method)
 	}
-	host, port, ok := canonicalHost(r.Host)
+	host, ok := canonicalHost(r.Host)
 	if _, served := g.apps[host]; !ok || !served {
 		return route{}, badRequest(http.StatusMisdirectedRequest, "host %q is not served", r.Host)
 	}
@@ -184,7 +192,7 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 	if !ok {
 		return route{}, badRequest(http.StatusBadRequest, "path %q has another reading", r.URL.EscapedPath())
 	}
-	return route{host: host, port: port, path: path, raw: raw}, nil
+	return route{host: host, path: path, raw: raw}, nil
 }
 
 // A visitor is somebody who is signed in.
@@ -214,11 +222,15 @@ func (g *Gateway) visitor(r *http.Request, host string) (visitor, bool, error) {
 }
 
 // lookup returns the visitor whose session is under key. The session of a user
-// who is no longer there ends.
+// who is no longer there ends, and that of an identity provider taken out of the
+// configuration.
 func (g *Gateway) lookup(ctx context.Context, key, host string) (visitor, bool, error) {
 	s, ok, err := g.sessions.Lookup(ctx, key)
 	if err != nil || !ok || s.Host != host {
 		return visitor{}, false, err
+	}
+	if idp, ok := g.idps[s.IdP]; !ok || idp.directory != s.Directory {
+		return visitor{}, false, g.sessions.Revoke(ctx, s)
 	}
 	u, ok, err := g.users.User(ctx, s.Directory, s.UserID)
 	if err != nil {
@@ -247,11 +259,16 @@ func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, to route) 
 // origin returns the origin under which visitors reach one of our hosts: that
 // of base_url with another host.
 func (g *Gateway) origin(host string) string {
-	origin := g.base.Scheme + "://" + bracket(host)
+	return g.base.Scheme + "://" + g.hostport(host)
+}
+
+// hostport returns host with the port of base_url, as visitors' browsers have it
+// in Host. What a client sends as a port is not passed on.
+func (g *Gateway) hostport(host string) string {
 	if port := g.base.Port(); port != "" {
-		origin += ":" + port
+		return bracket(host) + ":" + port
 	}
-	return origin
+	return bracket(host)
 }
 
 // loginURL returns where to sign in on a host, to come back to rd.
