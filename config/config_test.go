@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -276,7 +277,7 @@ func TestExampleIsComplete(t *testing.T) {
 	keys := make(map[string]bool)
 	collectKeys(reflect.TypeFor[Config](), make(map[reflect.Type]bool), keys)
 	for key := range keys {
-		if !strings.Contains(string(data), key+": ") && !strings.Contains(string(data), key+":\n") {
+		if !regexp.MustCompile(`(?m)(?:^|[ {])` + regexp.QuoteMeta(key) + `:(?: |$)`).Match(data) {
 			t.Errorf("the example does not show the key %s", key)
 		}
 	}
