@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestCodesAreInREADME holds the codes that the packages define against the rows
+// of README's table: each has one, and there is none for a code that is not.
+func TestCodesAreInREADME(t *testing.T) {
+	t.Parallel()
+	defined := make(map[string]bool)
+	for _, file := range []string{"errors.go", "../samlsp/samlsp.go", "../provision/signin.go"} {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(defined)
+		ast.Inspect(f, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if ok && strings.HasPrefix(strings.ToLower(spec.Names[0].Name), "code") && len(spec.Values) == 1 {
+				if lit, ok := spec.Values[0].(*ast.BasicLit); ok {
+					code, err := strconv.Unquote(lit.Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defined[code] = true
+				}
+			}
+			return true
+		})
+		if len(defined) == before {
+			t.Errorf("%s defines no code", file)
+		}
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "## When a sign-in fails")
+	described := make(map[string]bool)
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, code := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(cells[1], -1) {
+				described[code[1]] = true
+			}
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(defined)) {
+		if !described[code] {
+			t.Errorf("README has no row for %s", code)
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(described)) {
+		if !defined[code] {
+			t.Errorf("README describes %s, which nothing defines", code)
+		}
+	}
+}
