@@ -78,6 +78,7 @@ func TestSpoofedIdentity(t *testing.T) {
 			"X-Remote-User", "X-Auth-Request-User", "X-WEBAUTH-USER", "X-Authenticated-User", "Remote-Groups", "Remote-Email", "Remote-Name",
 			"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Prefix", "X-Forwarded-Method", "X-Forwarded-Server", "X-Forwarded-Port",
 			"X-Original-URL", "X-Original-Uri", "X-Rewrite-URL", "X-Real-IP", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Request-Id", "Proxy", "X-Client-Ip",
+			"X-User", "X-Auth-User", "SSL-Client-Cert", "X-SSL-Client-S-DN", "X-Client-Cert", "Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "X-HTTP-Host-Override",
 			"Some_Header", "Some.Header",
 		}
 		ours := map[string]string{

@@ -23,15 +23,17 @@ type nameSet struct {
 // below them is dropped, whether this gateway sets that very name or not.
 func newNameSet(extra ...string) nameSet {
 	reserved := []string{
-		"Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "X-Request-Id",
+		"Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "X-Request-Id",
 		"X-Original-URL", "X-Original-URI", "X-Original-Host", "X-Original-Method", "X-Rewrite-URL", "X-Host",
-		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
+		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-HTTP-Host-Override",
+		"X-User", "X-Auth-User",
 		"X-Scheme", "X-Url-Scheme", "Front-End-Https",
 		"Proxy", // a CGI program would take it for $HTTP_PROXY
 	}
 	s := nameSet{names: make(map[string]struct{}), families: []string{
 		"xforwarded", "xjitgate", "xauthrequest", "xauthenticated", "xwebauth", "xremote",
 		"remoteuser", "remotegroup", "remoteemail", "remotename",
+		"sslclient", "xsslclient", "xclientcert", // what TLS terminators say of client certificates
 	}}
 	for _, name := range append(reserved, extra...) {
 		s.names[string(squash(nil, name))] = struct{}{}
