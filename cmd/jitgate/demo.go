@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -75,7 +76,13 @@ embedded store. Nothing is kept when it ends.`,
 			}
 			log := newLogger(std.err).WithOptions(zap.IncreaseLevel(level))
 			defer log.Sync()
-			return demo(c.Context(), std, port, log)
+			// Its files must go when its terminal does, too.
+			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGHUP)
+			defer stop()
+			if err := demo(ctx, std, port, log); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil
 		},
 	}
 	c.Flags().IntVar(&port, "port", 8080, "the gateway's `port`; the identity providers take the two after it")
