@@ -6,14 +6,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
-	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
 )
 
 var update = flag.Bool("update", false, "write the expected problems of testdata/broken anew")
@@ -52,29 +50,29 @@ func TestMain(m *testing.M) {
 
 func writeFiles(dir string) {
 	now, day := time.Now(), 24*time.Hour
-	good, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(err)
+	at := func(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
+	good := testenv.SelfSigned()
 	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(err)
 	elliptic, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
-	goodKey, goodCert := keyPEM(good), certPEM(good, &good.PublicKey, now.Add(-day), now.Add(day))
-	ecCert := certPEM(elliptic, &elliptic.PublicKey, now.Add(-day), now.Add(day))
+	weak, ec := testenv.SelfSign(short, now.Add(-day), now.Add(day)), testenv.SelfSign(elliptic, now.Add(-day), now.Add(day))
+	goodKey, goodCert := string(good.KeyPEM()), string(good.CertPEM())
 	for name, content := range map[string]string{
 		"sp.key":            goodKey,
 		"sp.crt":            goodCert,
-		"expired.crt":       certPEM(good, &good.PublicKey, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)),
-		"future.crt":        certPEM(good, &good.PublicKey, time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2091, 1, 1, 0, 0, 0, 0, time.UTC)),
-		"short.key":         keyPEM(short),
-		"short.crt":         certPEM(short, &short.PublicKey, now.Add(-day), now.Add(day)),
-		"ec.key":            keyPEM(elliptic),
-		"ec.crt":            ecCert,
+		"expired.crt":       string(testenv.SelfSign(good.Key, at(2020), at(2021)).CertPEM()),
+		"future.crt":        string(testenv.SelfSign(good.Key, at(2090), at(2091)).CertPEM()),
+		"short.key":         string(weak.KeyPEM()),
+		"short.crt":         string(weak.CertPEM()),
+		"ec.key":            string(ec.KeyPEM()),
+		"ec.crt":            string(ec.CertPEM()),
 		"tls.key":           goodKey,
 		"tls.crt":           goodCert,
 		"redis.key":         goodKey,
 		"redis.crt":         goodCert,
 		"redis-ca.crt":      goodCert,
-		"globex-signer.crt": goodCert + ecCert,
+		"globex-signer.crt": goodCert + string(ec.CertPEM()),
 		"trusted.crt":       strings.ReplaceAll(goodCert, " CERTIFICATE", " TRUSTED CERTIFICATE"),
 		"acme-idp.xml":      "<EntityDescriptor/>\n",
 		"session.key":       base64.StdEncoding.EncodeToString(sessionKey) + "\n",
@@ -92,19 +90,6 @@ func must(err error) {
 	if err != nil {
 		panic(err)
 	}
-}
-
-func keyPEM(key any) string {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	must(err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
-func certPEM(key, public any, from, to time.Time) string {
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: from, NotAfter: to}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
-	must(err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // minimal is a configuration with nothing but what is required, and an app.

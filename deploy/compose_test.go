@@ -1,23 +1,17 @@
 package deploy
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goccy/go-yaml"
 
 	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/deploy/testenv"
 )
 
 // A composeFile is what the tests want to know of compose.yaml.
@@ -94,23 +88,12 @@ func TestCompose(t *testing.T) {
 func TestComposeConfig(t *testing.T) {
 	t.Setenv("JITGATE_REDIS_PASSWORD", "secret")
 	dir := t.TempDir()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "jitgate"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	c := testenv.SelfSigned()
 	for name, data := range map[string][]byte{
-		"sp.key":       keyPEM,
-		"sp.crt":       certPEM,
-		"tls.key":      keyPEM,
-		"tls.crt":      certPEM,
+		"sp.key":       c.KeyPEM(),
+		"sp.crt":       c.CertPEM(),
+		"tls.key":      c.KeyPEM(),
+		"tls.crt":      c.CertPEM(),
 		"session.key":  []byte(base64.StdEncoding.EncodeToString(make([]byte, 64)) + "\n"),
 		"acme-idp.xml": []byte("<EntityDescriptor/>"),
 	} {
@@ -119,17 +102,17 @@ func TestComposeConfig(t *testing.T) {
 		}
 	}
 	const file = "compose/jitgate/jitgate.yaml"
-	c, err := config.Parse(file, []byte(read(t, file)), dir)
+	cfg, err := config.Parse(file, []byte(read(t, file)), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.Redis.Password.Reveal(), "secret"; got != want {
+	if got, want := cfg.Redis.Password.Reveal(), "secret"; got != want {
 		t.Errorf("password = %q, want the one that compose.yaml gives to both", got)
 	}
-	if got, want := c.Listen, ":8443"; got != want {
+	if got, want := cfg.Listen, ":8443"; got != want {
 		t.Errorf("listen = %q, want %q, which compose.yaml publishes", got, want)
 	}
-	for _, app := range c.Apps {
+	for _, app := range cfg.Apps {
 		if got, want := app.Upstream, "http://app:8000"; got != want {
 			t.Errorf("upstream = %q, want %q, the service of compose.yaml", got, want)
 		}

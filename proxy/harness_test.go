@@ -2,18 +2,13 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,30 +31,8 @@ import (
 )
 
 // keys are made once for all tests: that is what takes long.
-var keys = sync.OnceValue(func() (k struct {
-	sp, idp struct {
-		key  *rsa.PrivateKey
-		cert *x509.Certificate
-	}
-	tls tls.Certificate
-}) {
-	var err error
-	now := time.Now()
-	if k.sp.key, k.sp.cert, err = samltest.SelfSigned("sp", 2048, now.Add(-time.Hour), now.AddDate(1, 0, 0)); err != nil {
-		panic(err)
-	}
-	if k.idp.key, k.idp.cert, err = samltest.SelfSigned("idp", 2048, now.Add(-time.Hour), now.AddDate(1, 0, 0)); err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "example.com"}, DNSNames: []string{"*.example.com"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.sp.key.PublicKey, k.sp.key)
-	if err != nil {
-		panic(err)
-	}
-	k.tls = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k.sp.key}
+var keys = sync.OnceValue(func() (k struct{ gateway, idp testenv.Certificate }) {
+	k.gateway, k.idp = testenv.SelfSigned("*.example.com"), testenv.SelfSigned()
 	return k
 })
 
@@ -130,7 +103,7 @@ func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {
 	if o.http {
 		server.Start()
 	} else {
-		server.TLS = &tls.Config{Certificates: []tls.Certificate{keys().tls}}
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{keys().gateway.TLS()}}
 		server.StartTLS()
 	}
 	t.Cleanup(server.Close)
@@ -144,7 +117,7 @@ func newIdP(t testing.TB, change func(*samltest.Options)) (*samltest.IdP, string
 	var idp *samltest.IdP
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { idp.ServeHTTP(w, r) }))
 	t.Cleanup(server.Close)
-	options := samltest.Options{URL: server.URL, Domain: "acme.example", Users: people(), Key: keys().idp.key, Certificate: keys().idp.cert}
+	options := samltest.Options{URL: server.URL, Domain: "acme.example", Users: people(), Key: keys().idp.Key.(*rsa.PrivateKey), Certificate: keys().idp.Certificate}
 	if change != nil {
 		change(&options)
 	}
@@ -178,15 +151,11 @@ func (s *site) parse(o setup) *config.Config {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(keys().sp.key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	for name, data := range map[string][]byte{
 		"idp.xml":     metadata,
 		"second.xml":  second,
-		"sp.key":      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-		"sp.crt":      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: keys().sp.cert.Raw}),
+		"sp.key":      keys().gateway.KeyPEM(),
+		"sp.crt":      keys().gateway.CertPEM(),
 		"session.key": []byte(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 64)))),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -292,13 +261,7 @@ func (s *site) gateway() *Gateway {
 
 // browser returns a new visitor's browser.
 func (s *site) browser() *testenv.Browser {
-	roots := x509.NewCertPool()
-	cert, err := x509.ParseCertificate(keys().tls.Certificate[0])
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	roots.AddCert(cert)
-	return testenv.NewBrowser(s.t, roots)
+	return testenv.NewBrowser(s.t, keys().gateway.Pool())
 }
 
 // signedIn returns the browser of somebody who signed in at an address.

@@ -59,7 +59,7 @@ func TestRedis(t *testing.T) {
 		},
 		"TLS": func(t *testing.T) string {
 			dir := t.TempDir()
-			writePair(t, dir, 1)
+			writePair(t, dir)
 			port := testenv.FreePort(t)
 			testenv.RedisServer(t, "--tls-port", fmt.Sprint(port), "--tls-cert-file", dir+"/tls.crt",
 				"--tls-key-file", dir+"/tls.key", "--tls-ca-cert-file", dir+"/tls.crt", "--tls-auth-clients", "yes")

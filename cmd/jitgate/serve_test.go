@@ -1,16 +1,8 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,39 +17,16 @@ import (
 	"github.com/jitgate/jitgate/deploy/testenv"
 )
 
-// writePair writes a certificate for the names, its own authority, as tls.crt and
-// tls.key in dir.
-func writePair(t *testing.T, dir string, serial int64, names ...string) *x509.CertPool {
+// writePair writes a new certificate for the names as tls.crt and tls.key in dir.
+func writePair(t *testing.T, dir string, names ...string) testenv.Certificate {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names,
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		"tls.crt": {Type: "CERTIFICATE", Bytes: der},
-		"tls.key": {Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+	c := testenv.SelfSigned(names...)
+	for name, data := range map[string][]byte{"tls.crt": c.CertPEM(), "tls.key": c.KeyPEM()} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return pool
+	return c
 }
 
 // TestHTTPS signs in over https, with an app on a host of its own: cookies are
@@ -65,7 +34,7 @@ func writePair(t *testing.T, dir string, serial int64, names ...string) *x509.Ce
 func TestHTTPS(t *testing.T) {
 	t.Parallel()
 	idp, site := localIdP(t), newSite(t)
-	roots := writePair(t, site.dir, 1, "sso.example.com", "wiki.example.com")
+	cert := writePair(t, site.dir, "sso.example.com", "wiki.example.com")
 	listen := testenv.FreePort(t)
 	base := fmt.Sprintf("https://sso.example.com:%d", listen)
 	wiki := fmt.Sprintf("https://wiki.example.com:%d", listen)
@@ -84,7 +53,7 @@ saml: {key_file: sp.key, cert_file: sp.crt}
 		t.Fatal(err)
 	}
 	start(t, "serve", "-c", file)
-	b := testenv.NewBrowser(t, roots)
+	b := testenv.NewBrowser(t, cert.Pool())
 	eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login?choose"); return err })
 
 	var page *testenv.Page
@@ -140,37 +109,31 @@ saml: {key_file: sp.key, cert_file: sp.crt}
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writePair(t, dir, 1, "example.com")
+	first := writePair(t, dir, "example.com")
 	core, logs := observer.New(zap.InfoLevel)
 	c := &certificate{certFile: filepath.Join(dir, "tls.crt"), keyFile: filepath.Join(dir, "tls.key"), log: zap.New(core)}
-	serial := func(at time.Time) int64 {
+	check := func(at time.Time, want testenv.Certificate, when string) {
 		t.Helper()
 		pair, err := c.get(at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return serialOf(t, pair)
+		if !pair.Leaf.Equal(want.Certificate) {
+			t.Errorf("serial %d %s, want %d", pair.Leaf.SerialNumber, when, want.SerialNumber)
+		}
 	}
 	now := time.Now()
-	if got := serial(now); got != 1 {
-		t.Errorf("serial %d, want 1", got)
-	}
-	writePair(t, dir, 2, "example.com")
+	check(now, first, "at first")
+	second := writePair(t, dir, "example.com")
 	touch(t, c, now.Add(time.Minute))
-	if got := serial(now.Add(certificateAge / 2)); got != 1 {
-		t.Errorf("serial %d before the files are looked at again, want 1", got)
-	}
-	if got := serial(now.Add(certificateAge)); got != 2 {
-		t.Errorf("serial %d after renewal, want 2", got)
-	}
+	check(now.Add(certificateAge/2), first, "before the files are looked at again")
+	check(now.Add(certificateAge), second, "after renewal")
 	// Half written: the one before goes on.
 	if err := os.WriteFile(c.certFile, []byte("-----BEGIN"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	touch(t, c, now.Add(2*time.Minute))
-	if got := serial(now.Add(2 * certificateAge)); got != 2 {
-		t.Errorf("serial %d with a broken file, want 2", got)
-	}
+	check(now.Add(2*certificateAge), second, "with a broken file")
 	if logs.FilterMessageSnippet("not read").Len() != 1 {
 		t.Errorf("a broken file is logged %d times, want once", logs.FilterMessageSnippet("not read").Len())
 	}
@@ -185,15 +148,6 @@ func touch(t *testing.T, c *certificate, at time.Time) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func serialOf(t *testing.T, pair *tls.Certificate) int64 {
-	t.Helper()
-	cert, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert.SerialNumber.Int64()
 }
 
 // TestDrain stops a gateway while a request is under way: that one is finished,

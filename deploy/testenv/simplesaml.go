@@ -5,18 +5,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"embed"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -346,22 +341,9 @@ func nameIDFilters(name string) map[string]any {
 // writeKey makes a key and its self-signed certificate, in cert/.
 func (p *SimpleSAMLIdP) writeKey(name string) {
 	p.t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		Subject:      pkix.Name{CommonName: "identity provider"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.write("cert/"+name+".key", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
-	p.write("cert/"+name+".crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	c := SelfSigned()
+	p.write("cert/"+name+".key", c.KeyPEM())
+	p.write("cert/"+name+".crt", c.CertPEM())
 }
 
 func (p *SimpleSAMLIdP) writeJSON(name string, v any) {

@@ -1,14 +1,9 @@
 package testenv
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -32,16 +27,6 @@ type testSP struct {
 }
 
 func newTestSP(t *testing.T, idp *SimpleSAMLIdP) *testSP {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sp"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sp := &testSP{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", sp.login)
@@ -50,8 +35,8 @@ func newTestSP(t *testing.T, idp *SimpleSAMLIdP) *testSP {
 	t.Cleanup(server.Close)
 	sp.url = strings.Replace(server.URL, "127.0.0.1", "sp.localhost", 1)
 	base, _ := url.Parse(sp.url)
-	sp.Key = key
-	sp.Certificate, _ = x509.ParseCertificate(der)
+	c := SelfSigned()
+	sp.Key, sp.Certificate = c.Key, c.Certificate
 	sp.SignatureMethod = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 	sp.AcsURL, sp.MetadataURL = *base.JoinPath("acs"), *base.JoinPath("metadata")
 	sp.readMetadata(t, idp)
