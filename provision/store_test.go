@@ -132,8 +132,11 @@ func TestCluster(t *testing.T) {
 	}
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.Addr}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { rdb.Close() })
-	until(t, "the cluster is up", func() bool {
-		return strings.Contains(one.ClusterInfo(ctx).Val(), "cluster_state:ok")
+	testenv.Eventually(t, func() error {
+		if info := one.ClusterInfo(ctx).Val(); !strings.Contains(info, "cluster_state:ok") {
+			return fmt.Errorf("the cluster is not up: %s", info)
+		}
+		return nil
 	})
 	w := newWorld(t, rdb, groupsByDepartment)
 	w.login("acme", "userName", "ann", "ExternalId", "1", "department", "d1", "hat", "7")
@@ -146,18 +149,6 @@ func TestCluster(t *testing.T) {
 	}
 	if found, err := w.Find(ctx, "", "anna"); err != nil || len(found) != 1 {
 		t.Errorf("Find = %+v, %v, want one user", found, err)
-	}
-}
-
-// until waits for ok, which polls.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }
 

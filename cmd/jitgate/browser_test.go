@@ -18,7 +18,7 @@ func TestBrowser(t *testing.T) {
 	port := freePorts(t, 3)
 	base := fmt.Sprintf("http://localhost:%d", port)
 	demo := start(t, "demo", "--port", fmt.Sprint(port))
-	eventually(t, func() error {
+	testenv.Eventually(t, func() error {
 		if !strings.Contains(demo.stdout.String(), "demo is ready") {
 			return fmt.Errorf("the demo is not ready: %s%s", demo.stdout, demo.stderr)
 		}

@@ -81,25 +81,6 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// eventually polls until f returns no error.
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	deadline := time.After(waitLimit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatal(err)
-		case <-tick.C:
-		}
-	}
-}
-
 // answers reports, as an error, that url does not answer with status.
 func answers(url string, status int) error {
 	res, err := http.Get(url)
@@ -173,13 +154,19 @@ func newSite(t *testing.T) *site {
 }
 
 // start runs a gateway with the given end of a configuration, which begins with
-// its addresses and keys. The base URL is of the host, and of this gateway's port
-// if port is 0.
+// its addresses and keys, until it has the metadata of each identity provider.
+// The base URL is of the host, and of this gateway's port if port is 0.
 func (s *site) start(host string, port int, rest string) *replica {
 	s.t.Helper()
 	r := s.prepare(host, port, rest)
 	r.running = start(s.t, "serve", "-c", r.file)
-	eventually(s.t, func() error { return answers(r.admin+"/readyz", http.StatusOK) })
+	testenv.Eventually(s.t, func() error { return answers(r.admin+"/readyz", http.StatusOK) })
+	testenv.Eventually(s.t, func() error {
+		if got, want := strings.Count(r.stderr.String(), "metadata loaded"), strings.Count(rest, "metadata: {"); got < want {
+			return fmt.Errorf("metadata of %d identity providers, want %d", got, want)
+		}
+		return nil
+	})
 	return r
 }
 

@@ -135,13 +135,13 @@ func TestRedisGoesAway(t *testing.T) {
 	if page.Status != http.StatusServiceUnavailable || page.Header.Get("Retry-After") == "" || len(page.Header.Values("Set-Cookie")) > 0 {
 		t.Errorf("without Redis: status %d, Retry-After %q, cookies %q; want 503, a time, and none", page.Status, page.Header.Get("Retry-After"), page.Header.Values("Set-Cookie"))
 	}
-	eventually(t, func() error { return answers(g.admin+"/readyz", http.StatusServiceUnavailable) })
+	testenv.Eventually(t, func() error { return answers(g.admin+"/readyz", http.StatusServiceUnavailable) })
 	if err := answers(g.admin+"/healthz", http.StatusOK); err != nil {
 		t.Error(err)
 	}
 
 	store.Resume()
-	eventually(t, func() error { return answers(g.admin+"/readyz", http.StatusOK) })
+	testenv.Eventually(t, func() error { return answers(g.admin+"/readyz", http.StatusOK) })
 	if page, err = b.Open(g.base + "/page"); err != nil {
 		t.Fatal(err)
 	}

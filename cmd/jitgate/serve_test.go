@@ -54,10 +54,10 @@ saml: {key_file: sp.key, cert_file: sp.crt}
 	}
 	start(t, "serve", "-c", file)
 	b := testenv.NewBrowser(t, cert.Pool())
-	eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login?choose"); return err })
+	testenv.Eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login?choose"); return err })
 
 	var page *testenv.Page
-	eventually(t, func() (err error) { // until the metadata has been loaded
+	testenv.Eventually(t, func() (err error) { // until the metadata has been loaded
 		if page, err = b.Login(wiki+"/page?x=1", "", "ann", "ann"); err == nil && page.Status != http.StatusOK {
 			err = fmt.Errorf("status %d: %s", page.Status, page.Text())
 		}
@@ -188,7 +188,7 @@ func TestDrain(t *testing.T) {
 	}
 	stopped := make(chan int, 1)
 	go func() { stopped <- g.stop() }()
-	eventually(t, func() error {
+	testenv.Eventually(t, func() error {
 		if err := answers(g.base+"/quick", http.StatusOK); err == nil {
 			return fmt.Errorf("the gateway still takes requests")
 		}

@@ -191,7 +191,7 @@ func TestRealIdPs(t *testing.T) {
 	t.Run("a key rolled over by metadata", func(t *testing.T) {
 		before := strings.Count(s.stderr.String(), "metadata loaded")
 		s.acme.StageKey()
-		eventually(t, func() error {
+		testenv.Eventually(t, func() error {
 			if strings.Count(s.stderr.String(), "metadata loaded") == before {
 				return fmt.Errorf("the gateway has not seen the second certificate")
 			}

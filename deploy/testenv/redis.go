@@ -45,6 +45,26 @@ func Need(t testing.TB, what, install string) {
 	t.Skipf("%s is missing; install it with: %s", what, install)
 }
 
+// Eventually calls f until it returns no error, and fails the test with the last
+// one when that takes longer than 20 s.
+func Eventually(t testing.TB, f func() error) {
+	t.Helper()
+	const limit = 20 * time.Second
+	deadline, tick := time.After(limit), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("not within %v: %v", limit, err)
+		case <-tick.C:
+		}
+	}
+}
+
 // FreePort returns a TCP port that was free on 127.0.0.1 a moment ago.
 func FreePort(t testing.TB) int {
 	t.Helper()
