@@ -51,6 +51,11 @@ func TestRedis(t *testing.T) {
 		"alone": func(t *testing.T) string {
 			return fmt.Sprintf(`{addresses: [%q]}`, testenv.RedisServer(t).Addr)
 		},
+		"Unix socket": func(t *testing.T) string {
+			socket := filepath.Join(t.TempDir(), "redis.sock")
+			testenv.RedisServer(t, "--unixsocket", socket)
+			return fmt.Sprintf(`{addresses: [%q]}`, socket)
+		},
 		// The user may do nothing but what the gateway needs, below its prefix.
 		"ACL user": func(t *testing.T) string {
 			s := testenv.RedisServer(t, "--user", "gate", "on", ">opensesame", "~corp:*", "resetchannels",
