@@ -15,7 +15,10 @@ import (
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := testenv.Chromium(t)
-	port := freePorts(t, 3)
+	port, err := freePorts(3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	base := fmt.Sprintf("http://localhost:%d", port)
 	demo := start(t, "demo", "--port", fmt.Sprint(port))
 	testenv.Eventually(t, func() error {

@@ -27,6 +27,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport":    freePort,
+			"demoports":   demoPorts,
 			"waitfor":     waitFor,
 			"status":      exitStatus,
 			"replace":     replaceInFile,
@@ -44,6 +45,16 @@ func freePort(ts *testscript.TestScript, _ bool, names []string) {
 		defer l.Close()
 		ts.Setenv(name, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
 	}
+}
+
+// demoPorts NAME sets the variable to the first of three ports that are free.
+func demoPorts(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: demoports NAME")
+	}
+	first, err := freePorts(3)
+	ts.Check(err)
+	ts.Setenv(args[0], fmt.Sprint(first))
 }
 
 // waitFor URL STATUS [TEXT] asks until the answer has the status, and TEXT in
