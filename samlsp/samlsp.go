@@ -16,8 +16,8 @@
 //  2. The signatures (signature.go): each one present must verify with a
 //     certificate of the IdP's metadata, and there must be one, on the Response
 //     or on the Assertion. KeyInfo is never believed.
-//  3. crewjam/saml's ParseXMLResponse, as a second opinion of other authors.
-//  4. Our own reading of what was signed, and only of that (validate.go).
+//  3. Our own reading of what was signed, and only of that (validate.go).
+//  4. crewjam/saml's ParseXMLResponse, as a second opinion of other authors.
 //  5. The replay memory in Redis (replay.go): a request and an assertion count
 //     once, for all replicas. When Redis cannot answer, nobody signs in.
 //
