@@ -45,15 +45,17 @@ func TestMetadataStaysBroken(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "idp.xml")
 
+	// Made outside of the bubble: what samlsp shares must not belong to it.
+	sp, err := samlsp.New(samlsp.Options{
+		Name: "acme", EntityID: "https://sso.example.com/.jitgate/saml", ACS: "https://sso.example.com/.jitgate/saml/acme/acs",
+		Key: key, Certificate: cert, Replay: samlsp.NewReplay(nil, ""),
+		Metadata: samlsp.MetadataSource{File: file, Refresh: time.Hour},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	synctest.Test(t, func(t *testing.T) {
-		sp, err := samlsp.New(samlsp.Options{
-			Name: "acme", EntityID: "https://sso.example.com/.jitgate/saml", ACS: "https://sso.example.com/.jitgate/saml/acme/acs",
-			Key: key, Certificate: cert, Replay: samlsp.NewReplay(nil, ""),
-			Metadata: samlsp.MetadataSource{File: file, Refresh: time.Hour},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		core, logs := observer.New(zap.InfoLevel)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
