@@ -27,8 +27,17 @@ const (
 	Login            = "login"             // the user may have a session
 	LoginFailed      = "login_failed"      // Code says why
 	Logout           = "logout"            // the user ended the session
+	SessionRevoked   = "session_revoked"   // an administrator ended one login's sessions
 	AttributeIgnored = "attribute_ignored" // Attributes names one that the identity provider sends and the configuration does not define
 )
+
+// Types returns the types of events that there are.
+func Types() []string {
+	return []string{
+		UserCreated, UserUpdated, UserRenamed, GroupJoined, GroupLeft,
+		Login, LoginFailed, Logout, SessionRevoked, AttributeIgnored,
+	}
+}
 
 // Field is the name of the one field of an entry in the stream.
 const Field = "event"
