@@ -26,6 +26,7 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"Find":        func() { w.Find(ctx, "", "ann"); w.Find(ctx, "", "bob") },
 			"List":        func() { w.List(ctx, "", "", 10) },
 			"Record":      func() { w.Record(ctx, audit.Event{Type: audit.UserCreated, Directory: "acme", UserName: "bob"}) },
+			"Trail":       func() { w.Trail(ctx, TrailQuery{Limit: 10}) },
 			"LogName":     func() { w.LogName(u) },
 			"Directories": func() { w.Directories() },
 			"IdPs":        func() { w.IdPs("acme.example") },
