@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+)
+
+// adminFlags are those of the commands that ask the running gateway.
+type adminFlags struct {
+	config, directory, output string
+}
+
+func (f *adminFlags) add(c *cobra.Command) {
+	configFlag(c, &f.config)
+	c.Flags().StringVarP(&f.output, "output", "o", "table", "`table` or json")
+}
+
+// addDirectory adds --directory, which leaves out what is of other directories.
+func (f *adminFlags) addDirectory(c *cobra.Command) {
+	c.Flags().StringVar(&f.directory, "directory", "", "only users of this `directory`")
+}
+
+func (f *adminFlags) check(c *cobra.Command) error {
+	if f.output != "table" && f.output != "json" {
+		return usageError{c.CommandPath(), fmt.Errorf("--output %q: want table or json", f.output)}
+	}
+	return nil
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// askGateway asks the running gateway over the admin socket that file names,
+// and decodes its JSON answer into answer. A question is a method and a path,
+// like "GET /users".
+func askGateway(ctx context.Context, file, question string, answer any) error {
+	socket, err := adminSocket(file)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{
+		Timeout: 30 * time.Second,
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			},
+			DisableKeepAlives: true,
+		},
+	}
+	method, path, _ := strings.Cut(question, " ")
+	req, err := http.NewRequestWithContext(ctx, method, "http://jitgate"+path, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return hintError{fmt.Errorf("no gateway answers at %q", socket), "is it running, with the same configuration file?"}
+	case errors.Is(err, fs.ErrPermission):
+		return hintError{fmt.Errorf("no permission to use %q", socket), "run this as the user that runs the gateway"}
+	case err != nil:
+		return fmt.Errorf("asking the gateway at %q: %w", socket, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		var problem struct {
+			Error string `json:"error"`
+		}
+		if json.NewDecoder(res.Body).Decode(&problem) != nil || problem.Error == "" {
+			problem.Error = res.Status
+		}
+		return fmt.Errorf("the gateway answers: %s", problem.Error)
+	}
+	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
+		return fmt.Errorf("reading the gateway's answer: %w", err)
+	}
+	return nil
+}
+
+// adminSocket finds the socket that a configuration file names. The rest of the
+// file is left alone: whoever asks the gateway may not have its secrets.
+func adminSocket(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", hintError{err, "name the configuration file with -c"}
+	}
+	var c struct {
+		Admin struct {
+			Socket string `yaml:"socket"`
+		} `yaml:"admin"`
+	}
+	if err := yaml.Unmarshal(data, &c); err != nil {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	if c.Admin.Socket == "" {
+		return "", hintError{fmt.Errorf("%q names no admin socket", file), "add one, such as admin: {socket: /run/jitgate/admin.sock}, and restart the gateway"}
+	}
+	if !filepath.IsAbs(c.Admin.Socket) {
+		return filepath.Join(filepath.Dir(file), c.Admin.Socket), nil
+	}
+	return c.Admin.Socket, nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/provision/audit"
+)
+
+// adminSite starts a gateway with one identity provider and returns it.
+func adminSite(t *testing.T) *replica {
+	t.Helper()
+	idp := localIdP(t)
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// signIn returns the browser of ann, who has just signed in.
+func (r *replica) signIn(t *testing.T) *testenv.Browser {
+	t.Helper()
+	b := testenv.NewBrowser(t, nil)
+	page, err := b.Login(r.base+"/page", "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached(t, page)
+	return b
+}
+
+// jsonLines decodes what a command printed with -o json.
+func jsonLines[T any](t *testing.T, text string) []T {
+	t.Helper()
+	var all []T
+	for line := range strings.Lines(text) {
+		var v T
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// TestAudit reads the trail of two sign-ins, of which the second comes while
+// somebody follows.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	g := adminSite(t)
+	g.signIn(t)
+	follower := start(t, "audit", "-c", g.file, "--event", "login", "--follow", "-o", "json")
+	logins := func(want int) {
+		t.Helper()
+		testenv.Eventually(t, func() error {
+			if got := strings.Count(follower.stdout.String(), "\n"); got != want {
+				return fmt.Errorf("--follow printed %d logins, want %d", got, want)
+			}
+			return nil
+		})
+	}
+	logins(1)
+	g.signIn(t)
+	logins(2)
+	for _, e := range jsonLines[audit.Event](t, follower.stdout.String()) {
+		if e.Type != audit.Login || e.UserName != "ann@acme.example" || e.IdP != "acme" || e.Client != "127.0.0.1" || e.RequestID == "" {
+			t.Errorf("--follow printed %+v", e)
+		}
+	}
+	if code := follower.stop(); code != 0 {
+		t.Errorf("--follow ends with status %d, want 0", code)
+	}
+
+	id := g.user(t, "ann@acme.example")["id"].(string)
+	for _, test := range []struct {
+		why, flags, want string
+	}{
+		{"all", "", "user_created login login"},
+		{"one type", "--event user_created", "user_created"},
+		{"by name", "--user ANN@acme.example --directory acme --idp acme --since 1h", "user_created login login"},
+		{"by ID", "--event login --user " + id, "login login"},
+		{"another user", "--user bob", ""},
+		{"another identity provider", "--idp other", ""},
+		{"later", "--since " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339), ""},
+	} {
+		args := append([]string{"audit", "-c", g.file}, strings.Fields(test.flags)...)
+		var types, rows []string
+		for _, e := range jsonLines[audit.Event](t, output(t, append(args, "-o", "json")...)) {
+			types = append(types, e.Type)
+		}
+		if got := strings.Join(types, " "); got != test.want {
+			t.Errorf("%s: audit %s -o json has %q, want %q", test.why, test.flags, got, test.want)
+		}
+		for line := range strings.Lines(output(t, args...)) {
+			rows = append(rows, strings.Fields(line[len("2026-03-01 12:00:00Z"):])[0])
+		}
+		if got, want := strings.Join(rows, " "), strings.TrimSpace("EVENT "+test.want); got != want {
+			t.Errorf("%s: audit %s has the rows %q, want %q", test.why, test.flags, got, want)
+		}
+	}
+	table := output(t, "audit", "-c", g.file, "--event", "user_created")
+	for _, want := range []string{"ann@acme.example  ", "attributes=domain,email,userName", "client=127.0.0.1", "request="} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table lacks %q:\n%s", want, table)
+		}
+	}
+}
+
+func TestParseSince(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct{ why, since, want string }{
+		{"not given", "", ""},
+		{"a duration", "90m", "2026-03-01T10:30:00Z"},
+		{"a time", "2026-02-01T00:00:00+01:00", "2026-02-01T00:00:00+01:00"},
+		{"a duration that lies ahead", "-1h", "error"},
+		{"a day is no unit", "1d", "error"},
+		{"a date alone", "2026-02-01", "error"},
+	} {
+		got, err := parseSince(test.since, now)
+		if err != nil {
+			got = "error"
+		}
+		if got != test.want {
+			t.Errorf("%s: parseSince(%q) = %q, %v, want %q", test.why, test.since, got, err, test.want)
+		}
+	}
+}
+
+// A name from an assertion may hold what moves a terminal's cursor.
+func TestPrintEvent(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	if err := printEvent(&b, audit.Event{Type: audit.AttributeIgnored, Attributes: []string{"a\x1b[2Jb\nc"}}, "table"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "\x1b") || !strings.Contains(got, "attributes=a\ufffd[2Jb\ufffdc") {
+		t.Errorf("printed %q", got)
+	}
+}

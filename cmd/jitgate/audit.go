@@ -1,0 +1,163 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/provision/audit"
+)
+
+// followEvery is how often --follow asks for more.
+const followEvery = time.Second
+
+// auditFlags say which events are wanted.
+type auditFlags struct {
+	adminFlags
+	user, idp, event, since string
+	follow                  bool
+}
+
+func auditCommand(std stdio) *cobra.Command {
+	var f auditFlags
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "Read the audit trail",
+		Long: `audit prints what happened to users, oldest first: who was created or changed,
+who signed in, was refused or signed out, and who joined or left a group. The
+flags narrow it down; an event has to fit all of them.
+With -o json it prints one JSON object a line.`,
+		Example: `  jitgate audit -c jitgate.yaml --user ann@acme.example --since 24h
+  jitgate audit -c jitgate.yaml --event login_failed --since 1h --follow`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := f.check(c); err != nil {
+				return err
+			}
+			since, err := parseSince(f.since, time.Now())
+			if err != nil {
+				return usageError{c.CommandPath(), err}
+			}
+			f.since = since
+			return readAudit(c.Context(), std.out, f)
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&f.directory, "directory", "", "only what happened in this `directory`")
+	c.Flags().StringVar(&f.user, "user", "", "only what happened to the user of this `name` or ID")
+	c.Flags().StringVar(&f.idp, "idp", "", "only what came of this identity `provider`")
+	c.Flags().StringVar(&f.event, "event", "", "only events of this `type`, like login_failed")
+	c.Flags().StringVar(&f.since, "since", "", "only what happened since this `time`, as 2026-03-01T12:00:00Z, or 24h for a day ago")
+	c.Flags().BoolVar(&f.follow, "follow", false, "go on with what happens from now on, until Ctrl-C")
+	return c
+}
+
+// parseSince returns the time that --since means, in RFC 3339, "" for none.
+func parseSince(since string, now time.Time) (string, error) {
+	if since == "" {
+		return "", nil
+	}
+	if ago, err := time.ParseDuration(since); err == nil && ago >= 0 {
+		return now.Add(-ago).UTC().Format(time.RFC3339Nano), nil
+	}
+	if _, err := time.Parse(time.RFC3339, since); err != nil {
+		return "", fmt.Errorf("--since %q: want a duration like 24h or 90m, or a time like 2026-03-01T12:00:00Z", since)
+	}
+	return since, nil
+}
+
+// eventRow is a line of the table. Its widths are fixed, since nobody knows what
+// comes later; longer values push the rest aside.
+const eventRow = "%-20s  %-17s  %-24s  %-12s  %-18s  %s"
+
+func readAudit(ctx context.Context, out io.Writer, f auditFlags) error {
+	if f.output == "table" {
+		if err := printRow(out, "TIME", "EVENT", "USER", "IDP", "CODE", "DETAILS"); err != nil {
+			return err
+		}
+	}
+	q := url.Values{"directory": {f.directory}, "user": {f.user}, "idp": {f.idp}, "event": {f.event}, "since": {f.since}}
+	for {
+		var part provision.Trail
+		err := askGateway(ctx, f.config, "GET /audit?"+q.Encode(), &part)
+		if f.follow && errors.Is(err, context.Canceled) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range part.Events {
+			if err := printEvent(out, e, f.output); err != nil {
+				return err
+			}
+		}
+		q.Set("after", part.Next)
+		switch {
+		case part.More:
+			continue
+		case !f.follow:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// printEvent prints one event as a line.
+func printEvent(out io.Writer, e audit.Event, output string) error {
+	if output == "json" {
+		line, err := e.Encode()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(out, line)
+		return err
+	}
+	return printRow(out, when(e.Time), e.Type, cmp.Or(e.UserName, e.UserID, "-"), cmp.Or(e.IdP, "-"), cmp.Or(e.Code, "-"), details(e))
+}
+
+// printRow prints a line of the table. A name that somebody chose may not move
+// the terminal's cursor.
+func printRow(out io.Writer, cells ...any) error {
+	line := strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, fmt.Sprintf(eventRow, cells...))
+	_, err := fmt.Fprintln(out, strings.TrimRight(line, " "))
+	return err
+}
+
+// details returns what an event has besides the columns of the table.
+func details(e audit.Event) string {
+	var all []string
+	for _, d := range []struct{ name, value string }{
+		{"group", e.Group},
+		{"from", e.From},
+		{"attributes", strings.Join(e.Attributes, ",")},
+		{"absent", strings.Join(e.Absent, ",")},
+		{"empty", strings.Join(e.Empty, ",")},
+		{"no_value", strings.Join(e.NoValue, ",")},
+		{"directory", e.Directory},
+		{"client", e.Client},
+		{"request", e.RequestID},
+	} {
+		if d.value != "" {
+			all = append(all, d.name+"="+d.value)
+		}
+	}
+	return strings.Join(all, " ")
+}
