@@ -90,7 +90,7 @@ func (s *Store) Create(ctx context.Context, r Record) (Record, []byte, error) {
 		return Record{}, nil, fmt.Errorf("encoding a session: %w", err)
 	}
 	// The index comes first: a record that is not in it could not be revoked.
-	index := s.index(r)
+	index := s.index(r.Owner())
 	pipe := s.Redis.Pipeline()
 	pipe.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Add(-s.Lifetime).UnixMilli(), 10))
 	pipe.ZAdd(ctx, index, redis.Z{Score: float64(now.UnixMilli()), Member: r.member()})
@@ -149,6 +149,60 @@ func (s *Store) Stored(ctx context.Context, key string) (Record, bool, error) {
 	return r, r.Key == key, nil
 }
 
+// An Owner is a user as sessions know it.
+type Owner struct {
+	Directory string
+	UserID    string
+}
+
+// Owner returns the user that the session is of.
+func (r Record) Owner() Owner { return Owner{r.Directory, r.UserID} }
+
+// Open returns the sessions of users that are open now: user by user, each
+// one's in the order that they were created in.
+func (s *Store) Open(ctx context.Context, owners ...Owner) ([]Record, error) {
+	indexes := s.Redis.Pipeline()
+	members := make([]*redis.StringSliceCmd, len(owners))
+	for i, o := range owners {
+		members[i] = indexes.ZRange(ctx, s.index(o), 0, -1)
+	}
+	if _, err := indexes.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("listing users' sessions: %w", err)
+	}
+	type read struct {
+		owner Owner
+		key   string
+		*redis.StringCmd
+	}
+	var reads []read
+	records := s.Redis.Pipeline()
+	for i, o := range owners {
+		for _, m := range members[i].Val() {
+			_, key := splitMember(m)
+			reads = append(reads, read{o, key, records.Get(ctx, s.key(key))})
+		}
+	}
+	_, _ = records.Exec(ctx) // each command has its own error: many may just not be there
+	var open []Record
+	for _, read := range reads {
+		data, err := read.Bytes()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading users' sessions: %w", err)
+		}
+		var r Record
+		if err := json.Unmarshal(data, &r); err != nil {
+			return nil, fmt.Errorf("decoding a session: %w", err)
+		}
+		if r.Key == read.key && r.Owner() == read.owner && s.End(r).After(s.Now()) {
+			open = append(open, r)
+		}
+	}
+	return open, nil
+}
+
 // End returns when r ends if it is not used again. A lifetime that was made
 // shorter counts for sessions that are open already.
 func (s *Store) End(r Record) time.Time {
@@ -182,7 +236,7 @@ func (s *Store) Touch(ctx context.Context, r Record) error {
 // Revoke ends every session of r's login, on all hosts. r is over even where it
 // is not in its user's index any more.
 func (s *Store) Revoke(ctx context.Context, r Record) error {
-	index := s.index(r)
+	index := s.index(r.Owner())
 	for gone := []string{r.member()}; len(gone) > 0; {
 		if err := s.remove(ctx, index, gone); err != nil {
 			return err
@@ -257,8 +311,8 @@ func (s *Store) key(hashed string) string { return s.Prefix + "s:" + hashed }
 
 // index is the sorted set of a user's sessions, by when they were created. It
 // lies in the directory's slot of a cluster, like all else of the user.
-func (s *Store) index(r Record) string {
-	return s.Prefix + "{" + r.Directory + "}:us:" + r.UserID
+func (s *Store) index(o Owner) string {
+	return s.Prefix + "{" + o.Directory + "}:us:" + o.UserID
 }
 
 // Key returns how an ID, or another secret, is named in Redis.

@@ -163,7 +163,7 @@ func TestRedisExpires(t *testing.T) {
 		if after := s.Redis.PTTL(t.Context(), s.key(r.Key)).Val(); after > ttl-29*time.Minute || after < ttl-31*time.Minute {
 			t.Errorf("TTL after use = %v, want half an hour less than %v", after, ttl)
 		}
-		index := s.Redis.TTL(t.Context(), s.index(r)).Val()
+		index := s.Redis.TTL(t.Context(), s.index(r.Owner())).Val()
 		if index < s.Lifetime {
 			t.Errorf("TTL of the index = %v, want at least %v", index, s.Lifetime)
 		}
@@ -202,7 +202,7 @@ func TestRevoke(t *testing.T) {
 		stranger := ann("wiki.example.com", "l1") // never happens: Login is random
 		stranger.UserID = "u2"
 		_, other := create(t, s, stranger)
-		s.Redis.ZRem(t.Context(), s.index(r), r.Key)
+		s.Redis.ZRem(t.Context(), s.index(r.Owner()), r.Key)
 		if err := s.Revoke(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -220,6 +220,42 @@ func TestRevoke(t *testing.T) {
 				t.Errorf("%s: alive = %v, want %v", test.why, got, test.want)
 			}
 		}
+	})
+}
+
+func TestOpen(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		owner := ann("", "").Owner()
+		other := Owner{owner.Directory, "u2"}
+		check := func(why string, want string, owners ...Owner) {
+			t.Helper()
+			open, err := s.Open(t.Context(), owners...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range open {
+				got = append(got, r.UserID+" "+r.Login+" "+r.Host)
+			}
+			if strings.Join(got, ", ") != want {
+				t.Errorf("%s: %q, want %q", why, got, want)
+			}
+		}
+		check("nobody was here", "", owner, other)
+		check("nobody was asked for", "")
+		first, _ := create(t, s, ann("b", "l2"))
+		c.Add(time.Minute)
+		second, _ := create(t, s, ann("a", "l1"))
+		stranger := ann("a", "l3")
+		stranger.UserID = "u2"
+		create(t, s, stranger)
+		check("two users", "u2 l3 a, u1 l2 b, u1 l1 a", other, owner)
+		s.Redis.ZAdd(t.Context(), s.index(other), redis.Z{Member: first.member()})
+		check("a foreign session in the index", "u2 l3 a", other)
+		c.Add(time.Hour - time.Second)
+		check("one was idle for too long", "u1 l1 a", owner)
+		s.Redis.Del(t.Context(), s.key(second.Key))
+		check("one that Redis has dropped", "", owner)
 	})
 }
 
@@ -252,9 +288,10 @@ func TestStoreDown(t *testing.T) {
 	_, _, getErr := s.Lookup(ctx, Key(id))
 	_, _, createErr := s.Create(ctx, r)
 	_, offerErr := s.Offer(ctx, Handover{})
+	_, openErr := s.Open(ctx, r.Owner())
 	_, _, takeErr := s.Take(ctx, base64.RawURLEncoding.EncodeToString(id))
 	for name, err := range map[string]error{"Get": getErr, "Create": createErr, "Touch": s.Touch(ctx, r),
-		"Revoke": s.Revoke(ctx, r), "Offer": offerErr, "Take": takeErr} {
+		"Revoke": s.Revoke(ctx, r), "Open": openErr, "Offer": offerErr, "Take": takeErr} {
 		if err == nil {
 			t.Errorf("%s: no error while the store is down", name)
 		}
