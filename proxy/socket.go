@@ -25,9 +25,14 @@ const maxList = 1000
 //	GET /users/{name}?directory=          {"users": […]}, by user ID or userName
 //	GET /audit?directory=&user=&idp=&event=&since=&after=&limit=
 //	                                      a [provision.Trail]; since is in RFC 3339
+//	GET /sessions?directory=&user=&after=&limit=
+//	                                      {"sessions": […], "next": "…"}, each a [Session]: those of one user, by
+//	                                      user ID or userName, or of all; limit is of the users that are looked at
+//	DELETE /sessions/{id}                 {"sessions": […], "logins": 1}: ends that session and the others of its login
+//	DELETE /sessions?directory=&user=     the same for all of the user with that ID
 //
-// What cannot be answered gets {"error": "…"}: 404 for a directory that is not
-// configured, 400 for an after that is no earlier answer's next and for anything
+// What cannot be answered gets {"error": "…"}: 404 for a directory, a
+// user or a session that is not there, 400 for an after that is no earlier answer's next and for anything
 // else that makes no sense, 503 where the store does not answer.
 func (g *Gateway) Socket() http.Handler {
 	mux := http.NewServeMux()
@@ -35,6 +40,10 @@ func (g *Gateway) Socket() http.Handler {
 		"GET /users":        g.listUsers,
 		"GET /users/{name}": g.findUsers,
 		"GET /audit":        g.readTrail,
+
+		"GET /sessions":         g.listSessions,
+		"DELETE /sessions":      g.endUser,
+		"DELETE /sessions/{id}": g.endSession,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { g.reply(w, r, answer) })
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,5 +86,112 @@ func TestSocketAudit(t *testing.T) {
 		}
 		hookStore(rdb).setDown(true)
 		s.ask("GET /audit", 503, nil)
+	})
+}
+
+// sessions returns the sessions that a question finds or ends, as "user@host" and
+// sorted, and the ID of one.
+func (s *site) sessions(question string) (list, id string) {
+	s.t.Helper()
+	var a sessionsAnswer
+	var names []string
+	s.ask(question, 200, &a)
+	if a.Sessions == nil {
+		s.t.Errorf("%s: null, want a list", question)
+	}
+	for _, o := range a.Sessions {
+		host, _, _ := strings.Cut(o.Host, ".")
+		names = append(names, o.User+"@"+host)
+		if o.Directory != "acme" || o.IdP != "acme" || o.UserID == "" || o.ID == "" || o.Created.IsZero() || !o.Seen.Equal(o.Created) ||
+			!o.Ends.Equal(o.Created.Add(s.cfg.Session.Idle)) {
+			s.t.Errorf("%s: %+v", question, o)
+		}
+	}
+	if len(a.Sessions) > 0 {
+		id = a.Sessions[0].ID
+	}
+	slices.Sort(names)
+	return strings.Join(names, " "), id
+}
+
+func TestSocketSessions(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{})
+		want := func(question, want string) string {
+			t.Helper()
+			got, id := s.sessions(question)
+			if got != want {
+				t.Errorf("%s = %q, want %q", question, got, want)
+			}
+			return id
+		}
+		status := func(b *testenv.Browser, host, path string, want int) {
+			t.Helper()
+			if res, _ := s.get(b, s.url(host, path)); res.StatusCode != want {
+				t.Errorf("%s%s answers %d, want %d", host, path, res.StatusCode, want)
+			}
+		}
+		want("GET /sessions", "")
+		desk := s.signedIn("ann", s.url("wiki", "/")) // on two hosts: the gateway's own is the first
+		id := want("GET /sessions", "ann@sso ann@wiki")
+		phone := s.signedIn("ann", s.url("sso", "/tools/"))
+		bob := s.signedIn("bob", s.url("sso", "/tools/"))
+		want("GET /sessions", "ann@sso ann@sso ann@wiki bob@sso")
+		want("GET /sessions?user=ANN&directory=acme", "ann@sso ann@sso ann@wiki")
+		want("GET /sessions?directory=other", "")
+		var first, second sessionsAnswer
+		s.ask("GET /sessions?limit=1", 200, &first) // ann
+		s.ask("GET /sessions?limit=1&after="+url.QueryEscape(first.Next), 200, &second)
+		if len(first.Sessions) != 3 || len(second.Sessions) != 1 || second.Next != "" {
+			t.Errorf("a user at a time: %+v, then %+v", first, second)
+		}
+
+		// One host's session ends the others of its login, and no other login.
+		want("DELETE /sessions/"+id, "ann@sso ann@wiki")
+		status(desk, "wiki", "/", 401)
+		status(desk, "sso", "/tools/", 401)
+		status(phone, "sso", "/tools/", 200)
+		want("GET /sessions", "ann@sso bob@sso")
+		if got := s.ask("DELETE /sessions/"+id, 404, nil); got != `no session "`+id+`"` {
+			t.Errorf("a second time: error %q", got)
+		}
+		if got := s.events("event=session_revoked&user=ann"); got != "session_revoked" {
+			t.Errorf("audit trail of one login = %q, want one event", got)
+		}
+		if got := s.logged("audit"); got == nil {
+			t.Error("the log has no audit line")
+		}
+
+		// All of a user, and nobody else's.
+		s.signedIn("ann", s.url("wiki", "/"))
+		ann := first.Sessions[0]
+		var ended sessionsAnswer
+		s.ask("DELETE /sessions?directory=acme&user="+ann.UserID, 200, &ended)
+		if len(ended.Sessions) != 3 || ended.Logins != 2 {
+			t.Errorf("ended %d sessions of %d logins, want 3 of 2", len(ended.Sessions), ended.Logins)
+		}
+		status(phone, "sso", "/tools/", 401)
+		status(bob, "sso", "/tools/", 200)
+		want("DELETE /sessions?directory=acme&user="+ann.UserID, "")
+		if got := s.events("event=session_revoked"); got != "session_revoked session_revoked session_revoked" {
+			t.Errorf("audit trail = %q, want one event a login", got)
+		}
+
+		for question, text := range map[string]string{
+			"GET /sessions?user=nobody":                `no user "nobody"`,
+			"GET /sessions?directory=typo":             `no directory "typo"`,
+			"DELETE /sessions?directory=acme&user=bob": `no user "bob"`, // a name, not an ID
+			"DELETE /sessions?user=" + ann.UserID:      `no user "` + ann.UserID + `"`,
+			"DELETE /sessions?directory=acme":          `no user ""`,
+			"DELETE /sessions/typo":                    `no session "typo"`,
+		} {
+			if got := s.ask(question, 404, nil); got != text {
+				t.Errorf("%s: error %q, want %q", question, got, text)
+			}
+		}
+		hookStore(rdb).setDown(true)
+		s.ask("GET /sessions", 503, nil)
+		s.ask("DELETE /sessions/typo", 503, nil)
 	})
 }

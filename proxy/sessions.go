@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/proxy/session"
+)
+
+// A Session is one that is open, as the admin socket tells it.
+type Session struct {
+	ID        string    `json:"id"` // names it, and opens nothing: the cookie holds another value
+	User      string    `json:"user"`
+	UserID    string    `json:"user_id"`
+	Directory string    `json:"directory"`
+	Host      string    `json:"host"` // the only one that it is good for
+	IdP       string    `json:"idp"`
+	Created   time.Time `json:"created"`
+	Seen      time.Time `json:"seen"` // of use, to within a minute
+	Ends      time.Time `json:"ends"` // if it is not used again
+}
+
+// sessionsAnswer is the answer to questions about sessions.
+type sessionsAnswer struct {
+	Sessions []Session `json:"sessions"`
+	Next     string    `json:"next,omitempty"`
+	Logins   int       `json:"logins,omitempty"` // how many were ended
+}
+
+// describe adds what the admin socket tells of sessions of users.
+func (g *Gateway) describe(a *sessionsAnswer, records []session.Record, users ...provision.User) {
+	names := make(map[session.Owner]string)
+	for _, u := range users {
+		names[ownerOf(u)] = u.UserName
+	}
+	for _, r := range records {
+		a.Sessions = append(a.Sessions, Session{
+			ID: r.Key, User: names[r.Owner()], UserID: r.UserID, Directory: r.Directory, Host: r.Host, IdP: r.IdP,
+			Created: r.Created, Seen: r.Seen, Ends: g.sessions.End(r).UTC(),
+		})
+	}
+}
+
+func ownerOf(u provision.User) session.Owner {
+	return session.Owner{Directory: u.Directory, UserID: u.ID}
+}
+
+func (g *Gateway) listSessions(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	var users []provision.User
+	var err error
+	a := sessionsAnswer{Sessions: []Session{}}
+	if name := q.Get("user"); name == "" {
+		users, a.Next, err = g.users.List(r.Context(), q.Get("directory"), q.Get("after"), limitOf(r))
+	} else if users, err = g.users.Find(r.Context(), q.Get("directory"), name); err == nil && len(users) == 0 {
+		err = notThere("user", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]session.Owner, len(users))
+	for i, u := range users {
+		owners[i] = ownerOf(u)
+	}
+	records, err := g.sessions.Open(r.Context(), owners...)
+	g.describe(&a, records, users...)
+	return a, err
+}
+
+// endUser ends all logins of a user. The name will not do: it may be somebody
+// else's by the time that this is asked.
+func (g *Gateway) endUser(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	u, ok, err := g.users.User(r.Context(), q.Get("directory"), q.Get("user"))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, notThere("user", q.Get("user"))
+	}
+	records, err := g.sessions.Open(r.Context(), ownerOf(u))
+	if err != nil {
+		return nil, err
+	}
+	return g.revoke(r.Context(), u, records)
+}
+
+// endSession ends the login that a session is of.
+func (g *Gateway) endSession(r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	found, ok, err := g.sessions.Lookup(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, notThere("session", id)
+	}
+	u, ok, err := g.users.User(r.Context(), found.Directory, found.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if !ok { // the directory is no longer configured
+		u = provision.User{ID: found.UserID, Directory: found.Directory}
+	}
+	records, err := g.sessions.Open(r.Context(), found.Owner())
+	if err != nil {
+		return nil, err
+	}
+	same := []session.Record{found}
+	for _, r := range records {
+		if r.Login == found.Login && r.Key != found.Key {
+			same = append(same, r)
+		}
+	}
+	return g.revoke(r.Context(), u, same)
+}
+
+// revoke ends the logins that sessions of u are of, on all hosts, and records
+// each.
+func (g *Gateway) revoke(ctx context.Context, u provision.User, records []session.Record) (any, error) {
+	a := sessionsAnswer{Sessions: []Session{}}
+	g.describe(&a, records, u)
+	ended := make(map[string]bool)
+	for _, r := range records {
+		if ended[r.Login] {
+			continue
+		}
+		ended[r.Login] = true
+		if err := g.sessions.Revoke(ctx, r); err != nil {
+			return nil, fmt.Errorf("after %d logins were ended: %w", len(ended)-1, err)
+		}
+		e, err := g.users.Record(ctx, audit.Event{
+			Type: audit.SessionRevoked, Directory: u.Directory, IdP: r.IdP, UserID: u.ID, UserName: u.UserName,
+		})
+		if err != nil {
+			// As in signOut: a store that is full must not keep anybody in.
+			g.log.Error("session_revoked not recorded", zap.String("directory", u.Directory), zap.String("user_id", u.ID), zap.Error(err))
+			continue
+		}
+		g.audit(e)
+	}
+	a.Logins = len(ended)
+	return a, nil
+}
