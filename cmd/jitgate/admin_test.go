@@ -3,12 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
 	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/proxy"
 )
 
 // adminSite starts a gateway with one identity provider and returns it.
@@ -108,6 +110,53 @@ func TestAudit(t *testing.T) {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table lacks %q:\n%s", want, table)
 		}
+	}
+}
+
+// TestSessions lists sessions and ends them: the next request is not let in.
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	g := adminSite(t)
+	list := func() []proxy.Session {
+		t.Helper()
+		return jsonLines[proxy.Session](t, output(t, "sessions", "list", "-c", g.file, "-o", "json"))
+	}
+	status := func(b *testenv.Browser) int {
+		t.Helper()
+		req, _ := http.NewRequest(http.MethodGet, g.base+"/page", nil)
+		res, err := b.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	first := g.signIn(t)
+	all := list()
+	if len(all) != 1 || all[0].User != "ann@acme.example" || all[0].Host != "127.0.0.1" {
+		t.Fatalf("sessions list has %+v, want one of ann", all)
+	}
+	second := g.signIn(t)
+	if got := strings.Count(output(t, "sessions", "list", "-c", g.file, "--user", "ann@acme.example", "--directory", "acme"), all[0].Host); got != 2 {
+		t.Errorf("the table has %d sessions, want 2", got)
+	}
+
+	if got := output(t, "sessions", "revoke", "-c", g.file, "--id", all[0].ID); got != "sessions ended: 1, sign-ins: 1\n" {
+		t.Errorf("revoke --id printed %q", got)
+	}
+	if got := []int{status(first), status(second)}; got[0] != http.StatusUnauthorized || got[1] != http.StatusOK {
+		t.Errorf("after the first one's end: status %d, want 401 and 200", got)
+	}
+	left := list()
+	ended := jsonLines[proxy.Session](t, output(t, "sessions", "revoke", "-c", g.file, "--user", "ann@acme.example", "-o", "json"))
+	if len(ended) != 1 || len(left) != 1 || ended[0].ID != left[0].ID {
+		t.Errorf("revoke --user ended %+v, want %+v", ended, left)
+	}
+	if got := status(second); got != http.StatusUnauthorized {
+		t.Errorf("after the second one's end: status %d, want 401", got)
+	}
+	if got := strings.Count(output(t, "audit", "-c", g.file, "--event", "session_revoked"), "ann@acme.example"); got != 2 {
+		t.Errorf("the audit trail has %d sessions revoked, want 2", got)
 	}
 }
 

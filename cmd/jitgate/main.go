@@ -86,6 +86,7 @@ Begin with: jitgate demo`,
 		keygenCommand(std),
 		metadataCommand(std),
 		usersCommand(std),
+		sessionsCommand(std),
 		auditCommand(std),
 	)
 	return root

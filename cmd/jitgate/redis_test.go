@@ -6,9 +6,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/samlsp/samltest"
 )
 
@@ -104,6 +106,9 @@ func signInAndOut(t *testing.T, g *replica) {
 			t.Fatal(err)
 		}
 		reached(t, page).wantHeaders(t, map[string]string{"X-Forwarded-User": "ann@acme.example"})
+		if got := output(t, "sessions", "list", "-c", g.file); strings.Count(got, "ann@acme.example") != 1 {
+			t.Errorf("signed in, sessions list prints:\n%s", got)
+		}
 		if page, err = b.Open(g.base + "/.jitgate/logout"); err != nil || len(page.Forms) != 1 {
 			t.Fatalf("logout page: %v, %d forms", err, len(page.Forms))
 		}
@@ -113,6 +118,16 @@ func signInAndOut(t *testing.T, g *replica) {
 	}
 	if got := g.user(t, "ann@acme.example")["userName"]; got != "ann@acme.example" {
 		t.Errorf("users show: userName %v, want ann@acme.example", got)
+	}
+	if got := output(t, "sessions", "list", "-c", g.file, "-o", "json"); got != "" {
+		t.Errorf("signed out, sessions list prints %s", got)
+	}
+	var types []string
+	for _, e := range jsonLines[audit.Event](t, output(t, "audit", "-c", g.file, "-o", "json")) {
+		types = append(types, e.Type)
+	}
+	if got, want := strings.Join(types, " "), "user_created login logout login logout"; got != want {
+		t.Errorf("audit has %q, want %q", got, want)
 	}
 }
 

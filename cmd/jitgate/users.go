@@ -97,24 +97,31 @@ func listUsers(ctx context.Context, out io.Writer, f adminFlags) error {
 	}
 }
 
-func showUser(ctx context.Context, out io.Writer, f adminFlags, name string) error {
+// oneUser returns the one user that name means.
+func oneUser(ctx context.Context, f adminFlags, name string) (provision.User, error) {
 	var found usersAnswer
 	q := url.Values{"directory": {f.directory}}
 	if err := askGateway(ctx, f.config, "GET /users/"+url.PathEscape(name)+"?"+q.Encode(), &found); err != nil {
-		return err
+		return provision.User{}, err
 	}
 	switch len(found.Users) {
 	case 0:
-		return hintError{fmt.Errorf("no user %q", name), "users exist from their first sign-in on; see jitgate users list"}
+		return provision.User{}, hintError{fmt.Errorf("no user %q", name), "users exist from their first sign-in on; see jitgate users list"}
 	case 1:
-	default:
-		var where []string
-		for _, u := range found.Users {
-			where = append(where, fmt.Sprintf("%s (%s, ID %s)", u.Directory, u.Domain, u.ID))
-		}
-		return hintError{fmt.Errorf("%d users have the name %q", len(found.Users), name), "name a directory or an ID: " + strings.Join(where, "; ")}
+		return found.Users[0], nil
 	}
-	u := found.Users[0]
+	var where []string
+	for _, u := range found.Users {
+		where = append(where, fmt.Sprintf("%s (%s, ID %s)", u.Directory, u.Domain, u.ID))
+	}
+	return provision.User{}, hintError{fmt.Errorf("%d users have the name %q", len(found.Users), name), "name a directory or an ID: " + strings.Join(where, "; ")}
+}
+
+func showUser(ctx context.Context, out io.Writer, f adminFlags, name string) error {
+	u, err := oneUser(ctx, f, name)
+	if err != nil {
+		return err
+	}
 	if f.output == "json" {
 		return json.NewEncoder(out).Encode(u)
 	}
