@@ -28,6 +28,9 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"Record":      func() { w.Record(ctx, audit.Event{Type: audit.UserCreated, Directory: "acme", UserName: "bob"}) },
 			"Trail":       func() { w.Trail(ctx, TrailQuery{Limit: 10}) },
 			"LogName":     func() { w.LogName(u) },
+			"Groups":      func() { w.Groups() },
+			"Group":       func() { w.Group("staff") },
+			"Directory":   func() { w.Directory(ctx, "acme") },
 			"Directories": func() { w.Directories() },
 			"IdPs":        func() { w.IdPs("acme.example") },
 		}
