@@ -21,8 +21,12 @@ const maxList = 1000
 // Socket returns the handler of the admin socket, which the command line talks
 // to. Who can open the socket may ask everything.
 //
-//	GET /users?directory=&after=&limit=   {"users": […], "next": "…"}
+//	GET /users?directory=&group=&after=&limit=
+//	                                      {"users": […], "next": "…"}; limit is of the users that are looked at
 //	GET /users/{name}?directory=          {"users": […]}, by user ID or userName
+//	GET /groups?name=                     {"groups": […]}, each a [provision.Group]: the one of that name, or all
+//	                                      that are configured
+//	GET /directories?directory=           {"directories": […]}, each a [provision.Directory]: that one, or all
 //	GET /audit?directory=&user=&idp=&event=&since=&after=&limit=
 //	                                      a [provision.Trail]; since is in RFC 3339
 //	GET /sessions?directory=&user=&after=&limit=
@@ -32,13 +36,15 @@ const maxList = 1000
 //	DELETE /sessions?directory=&user=     the same for all of the user with that ID
 //
 // What cannot be answered gets {"error": "…"}: 404 for a directory, a
-// user or a session that is not there, 400 for an after that is no earlier answer's next and for anything
+// group, a user or a session that is not there, 400 for an after that is no earlier answer's next and for anything
 // else that makes no sense, 503 where the store does not answer.
 func (g *Gateway) Socket() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET /users":        g.listUsers,
 		"GET /users/{name}": g.findUsers,
+		"GET /groups":       g.listGroups,
+		"GET /directories":  g.listDirectories,
 		"GET /audit":        g.readTrail,
 
 		"GET /sessions":         g.listSessions,
@@ -103,13 +109,50 @@ type usersAnswer struct {
 
 func (g *Gateway) listUsers(r *http.Request) (any, error) {
 	q := r.URL.Query()
+	group := q.Get("group")
+	if _, ok := g.users.Group(group); group != "" && !ok {
+		return nil, notThere("group", group)
+	}
 	users, next, err := g.users.List(r.Context(), q.Get("directory"), q.Get("after"), limitOf(r))
+	if group != "" {
+		users = slices.DeleteFunc(users, func(u provision.User) bool { return !slices.Contains(u.Groups, group) })
+	}
 	return usersAnswer{append([]provision.User{}, users...), next}, err
 }
 
 func (g *Gateway) findUsers(r *http.Request) (any, error) {
 	users, err := g.users.Find(r.Context(), r.URL.Query().Get("directory"), r.PathValue("name"))
 	return usersAnswer{append([]provision.User{}, users...), ""}, err
+}
+
+func (g *Gateway) listGroups(r *http.Request) (any, error) {
+	groups := g.users.Groups()
+	if name := r.URL.Query().Get("name"); name != "" {
+		one, ok := g.users.Group(name)
+		if !ok {
+			return nil, notThere("group", name)
+		}
+		groups = []provision.Group{one}
+	}
+	return map[string][]provision.Group{"groups": groups}, nil
+}
+
+func (g *Gateway) listDirectories(r *http.Request) (any, error) {
+	names := g.users.Directories()
+	if one := r.URL.Query().Get("directory"); one != "" {
+		names = []string{one}
+	}
+	all := make([]provision.Directory, 0, len(names))
+	for _, name := range names {
+		d, ok, err := g.users.Directory(r.Context(), name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all = append(all, d)
+		}
+	}
+	return map[string][]provision.Directory{"directories": all}, nil
 }
 
 func (g *Gateway) readTrail(r *http.Request) (any, error) {

@@ -195,3 +195,62 @@ func TestSocketSessions(t *testing.T) {
 		s.ask("DELETE /sessions/typo", 503, nil)
 	})
 }
+
+func TestSocketOverview(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{idp: `, groups: {attribute: groups, allow: ["project-*"]}`})
+		s.idp.SetAttribute("bob", "groups", "project-x")
+		s.signedIn("ann", s.url("sso", "/tools/"))
+		s.signedIn("bob", s.url("sso", "/tools/"))
+		for query, want := range map[string]string{
+			"group=engineers":                "ann",
+			"group=engineers&directory=acme": "ann",
+			"group=project-x":                "bob",
+			"group=project-y":                "", // it may come
+			"group=nobody":                   "",
+			"group=a%2Cb":                    "ann",
+		} {
+			var a usersAnswer
+			s.ask("GET /users?"+query, 200, &a)
+			names := ""
+			for _, u := range a.Users {
+				names += u.UserName
+			}
+			if names != want || a.Users == nil {
+				t.Errorf("users?%s = %q, want %q", query, names, want)
+			}
+		}
+		// A page may have no member, and members after it.
+		var first, second usersAnswer
+		s.ask("GET /users?group=project-x&limit=1", 200, &first)
+		s.ask("GET /users?group=project-x&limit=1&after="+url.QueryEscape(first.Next), 200, &second)
+		if len(first.Users) != 0 || len(second.Users) != 1 || second.Next != "" {
+			t.Errorf("a user at a time: %+v, then %+v", first, second)
+		}
+
+		for question, want := range map[string]string{
+			"GET /groups?name=engineers":       `{"groups":[{"name":"engineers","configured":true,"entitlements":["wiki"]}]}`,
+			"GET /groups?name=project-x":       `{"groups":[{"name":"project-x","configured":false}]}`,
+			"GET /groups":                      `{"groups":[{"name":"a,b","configured":true},{"name":"engineers","configured":true,"entitlements":["wiki"]},{"name":"nobody","configured":true}]}`,
+			"GET /directories":                 `{"directories":[{"name":"acme","domains":["acme.example","acme-labs.example"],"idps":["acme"],"users":2},{"name":"other","domains":["other.example"],"idps":[],"users":0}]}`,
+			"GET /directories?directory=other": `{"directories":[{"name":"other","domains":["other.example"],"idps":[],"users":0}]}`,
+		} {
+			var got json.RawMessage
+			if s.ask(question, 200, &got); string(got) != want {
+				t.Errorf("%s = %s, want %s", question, got, want)
+			}
+		}
+		for question, want := range map[string]string{
+			"GET /groups?name=typo":           `no group "typo"`,
+			"GET /users?group=typo":           `no group "typo"`,
+			"GET /directories?directory=typo": `no directory "typo"`,
+		} {
+			if got := s.ask(question, 404, nil); got != want {
+				t.Errorf("%s: error %q, want %q", question, got, want)
+			}
+		}
+		hookStore(rdb).setDown(true)
+		s.ask("GET /directories", 503, nil)
+	})
+}
