@@ -113,30 +113,36 @@ func TestTrailOrder(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		w := newWorld(t, rdb)
-		pipe, n := rdb.Pipeline(), 0
-		for i, count := range map[string]int{"acme": 2 * trailChunk, "labs": 7, "other": trailChunk / 4} {
-			for range count {
-				n++
-				line, err := audit.Event{Type: audit.Login, UserName: fmt.Sprint(n), Time: time.Now()}.Encode()
-				if err != nil {
-					t.Fatal(err)
-				}
-				pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: audit.Key(w.prefix, i), Values: []string{audit.Field, line}})
+		pipe := rdb.Pipeline()
+		var want []string
+		for n := range 3 * trailChunk {
+			directory := "acme"
+			switch {
+			case n > 2*trailChunk && n%2 == 0:
+				directory = "other" // which lay still until then
+			case n%500 == 7:
+				directory = "labs"
 			}
+			name := fmt.Sprint("u", n)
+			line, err := audit.Event{Type: audit.Login, UserName: name, Time: time.Now()}.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pipe.XAdd(t.Context(), &redis.XAddArgs{
+				Stream: audit.Key(w.prefix, directory), ID: fmt.Sprintf("%d-%d", 1+n/20, n%20), Values: []string{audit.Field, line},
+			})
+			want = append(want, "login "+name)
 		}
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		seen := make(map[string]bool)
 		events, _ := w.ask(TrailQuery{Limit: 300})
-		for _, e := range events {
-			seen[e] = true
+		if !slices.Equal(events, want) {
+			t.Errorf("%d events, want %d in the order of their IDs", len(events), len(want))
 		}
-		if len(events) != n || len(seen) != n {
-			t.Errorf("%d events, %d different ones, want %d", len(events), len(seen), n)
-		}
-		if rare, _ := w.ask(TrailQuery{Limit: 300, User: strings.TrimPrefix(events[n-1], "login ")}); !slices.Equal(rare, events[n-1:]) {
-			t.Errorf("the last one alone = %q, want %q", rare, events[n-1:])
+		last := len(want) - 1
+		if rare, _ := w.ask(TrailQuery{Limit: 300, User: strings.TrimPrefix(want[last], "login ")}); !slices.Equal(rare, want[last:]) {
+			t.Errorf("the last one alone = %q, want %q", rare, want[last:])
 		}
 	})
 }
