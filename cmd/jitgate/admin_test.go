@@ -9,15 +9,23 @@ import (
 	"time"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/proxy"
 )
 
-// adminSite starts a gateway with one identity provider and returns it.
+// adminSite starts a gateway with one identity provider, two groups and two
+// directories, of which one stays empty.
 func adminSite(t *testing.T) *replica {
 	t.Helper()
 	idp := localIdP(t)
-	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	idp.SetAttribute("ann", "groups", "project-x")
+	text := fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL)
+	text = strings.NewReplacer(
+		"directories: [", "directories: [{name: empty, domains: [a.test, b.test]}, ",
+		"directory: acme,", `directory: acme, groups: {attribute: groups, allow: ["project-*"]},`,
+	).Replace(text) + "groups: [{name: acme-all, rule: {directory: acme}, entitlements: [wiki, builds]}]\n"
+	g := newSite(t).start("127.0.0.1", 0, text)
 	if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +56,37 @@ func jsonLines[T any](t *testing.T, text string) []T {
 		all = append(all, v)
 	}
 	return all
+}
+
+// TestGroupsAndDirectories looks at them before there is a user and after.
+func TestGroupsAndDirectories(t *testing.T) {
+	t.Parallel()
+	g := adminSite(t)
+	print := func(args ...string) string {
+		t.Helper()
+		return output(t, append(args, "-c", g.file)...)
+	}
+	want := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("printed\n%s\nwant\n%s", got, want)
+		}
+	}
+	want(print("groups", "list"), "GROUP     USERS  FROM           ENTITLEMENTS\nacme-all  0      configuration  wiki,builds\n")
+	g.signIn(t)
+	want(print("groups", "list"), "GROUP      USERS  FROM           ENTITLEMENTS\nacme-all   1      configuration  wiki,builds\nproject-x  1      assertions     \n")
+	want(print("groups", "list", "-o", "json", "--directory", "empty"), `{"name":"acme-all","configured":true,"entitlements":["wiki","builds"],"users":0}`+"\n")
+	shown := print("groups", "show", "acme-all")
+	want(shown[:strings.Index(shown, "\n\n")], "group         acme-all\nfrom          configuration\nentitlements  wiki, builds")
+	if _, members, _ := strings.Cut(shown, "LAST SIGN-IN\n"); strings.Count(members, "\n") != 1 || !strings.HasPrefix(members, "ann@acme.example  ") {
+		t.Errorf("members are printed as %q, want ann alone", members)
+	}
+	if users := jsonLines[provision.User](t, print("groups", "show", "project-x", "-o", "json")); len(users) != 1 || users[0].UserName != "ann@acme.example" {
+		t.Errorf("members as JSON are %+v, want ann alone", users)
+	}
+	want(print("directories", "list"), "DIRECTORY  USERS  DOMAINS        IDENTITY PROVIDERS\nacme       1      acme.example   acme\nempty      0      a.test,b.test  \n")
+	want(print("directories", "show", "acme"), "directory           acme\nusers               1\ndomains             acme.example\nidentity providers  acme\n")
+	want(print("directories", "show", "empty", "-o", "json"), `{"name":"empty","domains":["a.test","b.test"],"idps":[],"users":0}`+"\n")
 }
 
 // TestAudit reads the trail of two sign-ins, of which the second comes while
@@ -82,9 +121,9 @@ func TestAudit(t *testing.T) {
 	for _, test := range []struct {
 		why, flags, want string
 	}{
-		{"all", "", "user_created login login"},
+		{"all", "", "user_created group_joined group_joined login login"},
 		{"one type", "--event user_created", "user_created"},
-		{"by name", "--user ANN@acme.example --directory acme --idp acme --since 1h", "user_created login login"},
+		{"by name", "--user ANN@acme.example --directory acme --idp acme --since 1h", "user_created group_joined group_joined login login"},
 		{"by ID", "--event login --user " + id, "login login"},
 		{"another user", "--user bob", ""},
 		{"another identity provider", "--idp other", ""},

@@ -86,6 +86,8 @@ Begin with: jitgate demo`,
 		keygenCommand(std),
 		metadataCommand(std),
 		usersCommand(std),
+		groupsCommand(std),
+		directoriesCommand(std),
 		sessionsCommand(std),
 		auditCommand(std),
 	)

@@ -35,7 +35,7 @@ func usersListCommand(std stdio) *cobra.Command {
 			if err := f.check(c); err != nil {
 				return err
 			}
-			return listUsers(c.Context(), std.out, f)
+			return listUsers(c.Context(), std.out, f, "")
 		},
 	}
 	f.add(c)
@@ -67,18 +67,33 @@ type usersAnswer struct {
 	Next  string           `json:"next"`
 }
 
-func listUsers(ctx context.Context, out io.Writer, f adminFlags) error {
+// eachUser calls use with the users of a directory and a group, page by page.
+// Where one of them is empty, it leaves nobody out.
+func eachUser(ctx context.Context, f adminFlags, group string, use func([]provision.User) error) error {
+	q := url.Values{"directory": {f.directory}, "group": {group}, "limit": {fmt.Sprint(usersPage)}}
+	for {
+		var page usersAnswer
+		if err := askGateway(ctx, f.config, "GET /users?"+q.Encode(), &page); err != nil {
+			return err
+		}
+		if err := use(page.Users); err != nil {
+			return err
+		}
+		if page.Next == "" {
+			return nil
+		}
+		q.Set("after", page.Next)
+	}
+}
+
+// listUsers prints the users of a group, or all where group is empty.
+func listUsers(ctx context.Context, out io.Writer, f adminFlags, group string) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if f.output == "table" {
 		fmt.Fprintln(table, "USER\tDOMAIN\tDIRECTORY\tGROUPS\tLAST SIGN-IN")
 	}
-	for after := ""; ; {
-		var page usersAnswer
-		q := url.Values{"directory": {f.directory}, "after": {after}, "limit": {fmt.Sprint(usersPage)}}
-		if err := askGateway(ctx, f.config, "GET /users?"+q.Encode(), &page); err != nil {
-			return err
-		}
-		for _, u := range page.Users {
+	return eachUser(ctx, f, group, func(users []provision.User) error {
+		for _, u := range users {
 			if f.output == "json" {
 				if err := json.NewEncoder(out).Encode(u); err != nil {
 					return err
@@ -87,14 +102,8 @@ func listUsers(ctx context.Context, out io.Writer, f adminFlags) error {
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", u.UserName, u.Domain, u.Directory, strings.Join(u.Groups, ","), when(u.LastLogin))
 		}
-		if err := table.Flush(); err != nil {
-			return err
-		}
-		if page.Next == "" {
-			return nil
-		}
-		after = page.Next
-	}
+		return table.Flush()
+	})
 }
 
 // oneUser returns the one user that name means.

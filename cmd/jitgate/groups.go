@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitgate/jitgate/provision"
+)
+
+func groupsCommand(std stdio) *cobra.Command {
+	return group("groups", "Look at the groups and who is in them",
+		groupsListCommand(std), groupsShowCommand(std))
+}
+
+func groupsListCommand(std stdio) *cobra.Command {
+	var f adminFlags
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the groups",
+		Long: `list prints the groups of the configuration, and those that identity providers
+have asserted of users, with how many users are in each now. It goes through all
+users. With -o json it prints one JSON object a line.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := f.check(c); err != nil {
+				return err
+			}
+			return listGroups(c.Context(), std.out, f)
+		},
+	}
+	f.add(c)
+	f.addDirectory(c)
+	return c
+}
+
+func groupsShowCommand(std stdio) *cobra.Command {
+	var f adminFlags
+	c := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show one group and its members",
+		Long: `show prints what is known of a group, and the users that are in it now. It goes
+through all users. With -o json it prints the users alone, as users list does.`,
+		Args: oneArg("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.check(c); err != nil {
+				return err
+			}
+			return showGroup(c.Context(), std.out, f, args[0])
+		},
+	}
+	f.add(c)
+	f.addDirectory(c)
+	return c
+}
+
+// askGroups asks for the group of a name or, where that is empty, for those of
+// the configuration.
+func askGroups(ctx context.Context, f adminFlags, name string) ([]provision.Group, error) {
+	var answer struct {
+		Groups []provision.Group `json:"groups"`
+	}
+	err := askGateway(ctx, f.config, "GET /groups?"+url.Values{"name": {name}}.Encode(), &answer)
+	return answer.Groups, err
+}
+
+// A countedGroup is a group with how many users are in it.
+type countedGroup struct {
+	provision.Group
+	Users int `json:"users"`
+}
+
+func listGroups(ctx context.Context, out io.Writer, f adminFlags) error {
+	configured, err := askGroups(ctx, f, "")
+	if err != nil {
+		return err
+	}
+	groups := make(map[string]*countedGroup)
+	for _, g := range configured {
+		groups[g.Name] = &countedGroup{Group: g}
+	}
+	err = eachUser(ctx, f, "", func(users []provision.User) error {
+		for _, u := range users {
+			for _, name := range u.Groups {
+				if groups[name] == nil {
+					groups[name] = &countedGroup{Group: provision.Group{Name: name}}
+				}
+				groups[name].Users++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if f.output == "table" {
+		fmt.Fprintln(table, "GROUP\tUSERS\tFROM\tENTITLEMENTS")
+	}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		g := groups[name]
+		if f.output == "json" {
+			if err := json.NewEncoder(out).Encode(g); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", g.Name, g.Users, from(g.Group), strings.Join(g.Entitlements, ","))
+	}
+	return table.Flush()
+}
+
+// from tells where a group comes from.
+func from(g provision.Group) string {
+	if g.Configured {
+		return "configuration"
+	}
+	return "assertions"
+}
+
+func showGroup(ctx context.Context, out io.Writer, f adminFlags, name string) error {
+	groups, err := askGroups(ctx, f, name)
+	if err != nil {
+		return err
+	}
+	if f.output == "table" {
+		for _, g := range groups {
+			fmt.Fprintf(out, "group         %s\nfrom          %s\nentitlements  %s\n\n", g.Name, from(g), strings.Join(g.Entitlements, ", "))
+		}
+	}
+	return listUsers(ctx, out, f, name)
+}
