@@ -24,7 +24,6 @@ type loginForm struct {
 	rd, to string // where to end: a path here, or a sealed target elsewhere
 	typed  string // a domain or an e-mail address
 	idp    string // name
-	choose bool   // show the page even if there is nothing to choose
 }
 
 func readLoginForm(w http.ResponseWriter, r *http.Request) (loginForm, error) {
@@ -42,12 +41,12 @@ func readLoginForm(w http.ResponseWriter, r *http.Request) (loginForm, error) {
 	}
 	return loginForm{
 		rd: values.Get("rd"), to: values.Get("to"), typed: strings.TrimSpace(typed),
-		idp: values.Get("idp"), choose: values.Has("choose"),
+		idp: values.Get("idp"),
 	}, nil
 }
 
 // asks reports whether the visitor wants to sign in anew, session or not.
-func (f loginForm) asks() bool { return f.typed != "" || f.idp != "" || f.choose }
+func (f loginForm) asks() bool { return f.typed != "" || f.idp != "" }
 
 // query returns the URL query that asks for the same.
 func (f loginForm) query() string {
@@ -56,9 +55,6 @@ func (f loginForm) query() string {
 		if value != "" {
 			v.Set(name, value)
 		}
-	}
-	if f.choose {
-		v.Set("choose", "")
 	}
 	return v.Encode()
 }
@@ -165,7 +161,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 		return nil
 	case form.typed != "" && !acceptsHTML(r):
 		return &problem{status: http.StatusBadRequest, code: codeDomain}
-	case form.typed == "" && !form.choose && len(g.idps) == 1:
+	case form.typed == "" && len(g.idps) == 1:
 		for name := range g.idps {
 			return g.begin(w, r, name, end)
 		}

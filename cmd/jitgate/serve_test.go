@@ -54,7 +54,7 @@ saml: {key_file: sp.key, cert_file: sp.crt}
 	}
 	start(t, "serve", "-c", file)
 	b := testenv.NewBrowser(t, cert.Pool())
-	testenv.Eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login?choose"); return err })
+	testenv.Eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login"); return err })
 
 	var page *testenv.Page
 	testenv.Eventually(t, func() (err error) { // until the metadata has been loaded
