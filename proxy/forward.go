@@ -162,7 +162,7 @@ func fromSameHost(r *http.Request) bool {
 // Most passages are over before it looks for the first time.
 func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stops := []func() bool{}
+	var stops []func() bool
 	if websocket {
 		stops = append(stops, context.AfterFunc(g.ended, cancel))
 	}
