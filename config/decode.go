@@ -253,9 +253,9 @@ func (r *report) scalar(key string, n ast.Node, v reflect.Value) {
 		r.prefix(key, s, v)
 		return
 	case time.Duration:
-		d, err := time.ParseDuration(s)
+		d, err := duration(s)
 		if err != nil {
-			r.fail(key, "%q is not a duration; write a number and a unit, like 90s, 15m or 1h30m", s)
+			r.fail(key, "%q is not a duration; write a number and a unit, like 90s, 15m, 1h30m or 90d", s)
 			return
 		}
 		v.SetInt(int64(d))
@@ -279,6 +279,16 @@ func (r *report) scalar(key string, n ast.Node, v reflect.Value) {
 	default:
 		v.SetString(s)
 	}
+}
+
+// duration is [time.ParseDuration], which besides knows whole days of 24 hours,
+// like 90d.
+func duration(s string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(s, "d")
+	if n, err := strconv.ParseUint(days, 10, 16); ok && err == nil {
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	return time.ParseDuration(s)
 }
 
 // prefix decodes s, a CIDR or a single address, into v.

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 var (
@@ -53,6 +54,11 @@ type Directory struct {
 	// without its subdomains. At least one is required. Load normalises them as
 	// [NormalizeDomain] does.
 	Domains []string `yaml:"domains"`
+
+	// InactiveAfter blocks users who have not signed in for so long, at least
+	// 24h, like 90d; jitgate users unblock lets one in again. Default: nobody is
+	// blocked for that.
+	InactiveAfter time.Duration `yaml:"inactive_after"`
 }
 
 // checkName checks a name that occurs in URLs and keys, and that it is there
@@ -151,6 +157,9 @@ func (r *report) checkDirectories(c *Config) {
 		for j := range d.Domains {
 			r.checkDomain(fmt.Sprintf("%s.domains[%d]", key, j), &d.Domains[j])
 			r.uniqueDomain(fmt.Sprintf("%s.domains[%d]", key, j), d.Domains[j], d.Name, owner)
+		}
+		if r.has(key+".inactive_after") && d.InactiveAfter < 24*time.Hour {
+			r.add(key+".inactive_after", "%q is too short: a session may last that long; write at least 24h, like 90d", d.InactiveAfter)
 		}
 	}
 }
