@@ -209,7 +209,7 @@ func TestExample(t *testing.T) {
 		},
 		Directories: []Directory{
 			{Name: "acme", Domains: []string{"acme.example", "acme-labs.example"}},
-			{Name: "globex", Domains: []string{"globex.example"}},
+			{Name: "globex", Domains: []string{"globex.example"}, InactiveAfter: 90 * 24 * time.Hour},
 		},
 	})
 	equal(t, "redis", &got.Redis, &Redis{

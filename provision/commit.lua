@@ -1,17 +1,18 @@
 -- Writes what a login changes, all of it or nothing.
 --
--- KEYS  users, names, external, list, seen, audit, ignored
+-- KEYS  users, names, external, list, seen, audit, ignored, blocks, state
 -- ARGV  1 user ID, 2 time and nonce of this login,
 --       3 record as it was read ("" for a new user), 4 new record ("" to leave it),
 --       5 name, 6 former name, 7 external, 8 former external,
 --       9 place in the list, 10 former place ("" for none in all of these),
---       11 field and 12 most entries of the audit trail,
---       13 number of events, the events, then pairs of a name to note as
+--       11 block as it was read, which is lifted ("" for none),
+--       12 field and 13 most entries of the audit trail,
+--       14 number of events, the events, then pairs of a name to note as
 --       ignored and the event that tells it
 -- reply "ok", or "stale" if somebody changed what the login was worked out from
-local users, names, external, list, seen, audit, ignored = unpack(KEYS)
+local users, names, external, list, seen, audit, ignored, blocks, state = unpack(KEYS)
 local id, login, old, new = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local name, formername, ext, formerext, place, formerplace = unpack(ARGV, 5, 10)
+local name, formername, ext, formerext, place, formerplace, block = unpack(ARGV, 5, 11)
 
 -- The client sends the script again when the reply is lost on the way.
 if redis.call('HGET', seen, id) == login then
@@ -23,25 +24,29 @@ local function taken(index, field)
   return holder and holder ~= id
 end
 if (redis.call('HGET', users, id) or '') ~= old or taken(names, name) or
-   (ext ~= '' and taken(external, ext)) then
+   (ext ~= '' and taken(external, ext)) or
+   (redis.call('HGET', blocks, id) or '') ~= block or redis.call('HEXISTS', state, 'closed') == 1 then
   return 'stale'
 end
 
 -- From here on everything is written. What can fail comes first: a full store
 -- refuses the first write alone, and the audit trail is not done without.
 local function tell(event)
-  redis.call('XADD', audit, 'MAXLEN', '~', ARGV[12], '*', ARGV[11], event)
+  redis.call('XADD', audit, 'MAXLEN', '~', ARGV[13], '*', ARGV[12], event)
 end
-local events = tonumber(ARGV[13])
-for i = 14, 13 + events do
+local events = tonumber(ARGV[14])
+for i = 15, 14 + events do
   tell(ARGV[i])
 end
-for i = 14 + events, #ARGV, 2 do
+for i = 15 + events, #ARGV, 2 do
   if redis.call('SADD', ignored, ARGV[i]) == 1 then
     tell(ARGV[i + 1])
   end
 end
 redis.call('HSET', seen, id, login)
+if block ~= '' then
+  redis.call('HDEL', blocks, id)
+end
 if new == '' then
   return 'ok'
 end

@@ -1,8 +1,10 @@
 package provision
 
 import (
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -33,6 +35,17 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"Directory":   func() { w.Directory(ctx, "acme") },
 			"Directories": func() { w.Directories() },
 			"IdPs":        func() { w.IdPs("acme.example") },
+
+			// What these write lies beside the users: no record and no index changes.
+			"Block":           func() { w.Block(ctx, "acme", u.ID, byAdmin) },
+			"Unblock":         func() { w.Unblock(ctx, "acme", u.ID, byAdmin) },
+			"Remains":         func() { w.Remains(ctx, "acme", "", 10) },
+			"CloseDirectory":  func() { w.CloseDirectory(ctx, "labs", byAdmin) },
+			"CreateDirectory": func() { w.CreateDirectory(ctx, "labs", byAdmin) },
+			"EraseDirectory":  func() { w.EraseDirectory(ctx, "acme"); w.EraseDirectory(ctx, "labs") },
+		}
+		beside := func(key, _ string) bool {
+			return strings.Contains(key, "}:blocks ") || strings.Contains(key, "}:state ")
 		}
 		methods := reflect.TypeFor[*Registry]()
 		for i := range methods.NumMethod() {
@@ -44,7 +57,10 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			}
 			before := w.dump()
 			call()
-			if after := w.dump(); !reflect.DeepEqual(before, after) {
+			after := w.dump()
+			maps.DeleteFunc(before, beside)
+			maps.DeleteFunc(after, beside)
+			if !reflect.DeepEqual(before, after) {
 				t.Errorf("%s changed the store: %q, want %q", name, after, before)
 			}
 		}

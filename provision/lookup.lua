@@ -1,21 +1,26 @@
 -- Finds the users that a login may mean, and the attributes it brings that are
 -- not yet noted as ignored. Changes nothing.
 --
--- KEYS  users, names, external, ignored
+-- KEYS  users, names, external, ignored, seen, blocks, state
 -- ARGV  1 name, 2 external ("" for none), 3 most names to note, 4... names to note
--- reply the record found by external, the record found by name ("" for none),
---       then the names that are to be noted
-local users, names, external, ignored = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- reply the tombstone of the directory ("" for none), then three of the user
+--       found by external and three of the one found by name (each "" for none):
+--       the record, the last login, the block; then the names that are to be noted
+local users, names, external, ignored, seen, blocks, state = unpack(KEYS)
 
-local function record(index, field)
+local reply = {redis.call('HGET', state, 'closed') or ''}
+local function find(index, field)
   local id = field ~= '' and redis.call('HGET', index, field)
-  if not id then
-    return ''
+  for _, key in ipairs({users, seen, blocks}) do
+    reply[#reply + 1] = id and redis.call('HGET', key, id) or ''
   end
-  return redis.call('HGET', users, id) or error('index has an ID without a user')
+  if id and reply[#reply - 2] == '' then
+    error('index has an ID without a user')
+  end
 end
 
-local reply = {record(external, ARGV[2]), record(names, ARGV[1])}
+find(external, ARGV[2])
+find(names, ARGV[1])
 local room = tonumber(ARGV[3]) - redis.call('SCARD', ignored)
 for i = 4, #ARGV do
   if room > 0 and redis.call('SISMEMBER', ignored, ARGV[i]) == 0 then

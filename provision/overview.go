@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Group is one that users may be in.
@@ -46,29 +47,47 @@ func (r *Registry) Group(name string) (Group, bool) {
 
 // A Directory is a set of users and what belongs to it.
 type Directory struct {
-	Name    string   `json:"name"`
-	Domains []string `json:"domains"`
-	IdPs    []string `json:"idps"`  // names of its identity providers, in the configuration's order
-	Users   int64    `json:"users"` // how many there are
+	Name    string    `json:"name"`
+	State   string    `json:"state"`          // one of the constants above
+	Since   time.Time `json:"since,omitzero"` // when it was deleted, if it was
+	Domains []string  `json:"domains"`        // none of one that is not configured
+	IdPs    []string  `json:"idps"`           // names of its identity providers, in the configuration's order
+	Users   int64     `json:"users"`          // how many there are; of a directory that is being deleted, how many are left
+
+	Configured bool `json:"configured"`
 }
 
-// Directory returns the directory of a name, and whether the configuration has it.
+// Directory returns the directory of a name, and whether there is one: the
+// configuration has it, or it has had it and there is something of it in the
+// store.
 func (r *Registry) Directory(ctx context.Context, name string) (Directory, bool, error) {
-	for _, c := range r.directories {
-		if c.Name != name {
-			continue
-		}
-		n, err := r.rdb.ZCard(ctx, r.keys(name).list).Result()
-		if err != nil {
-			return Directory{}, false, fmt.Errorf("counting users: %w", err)
-		}
-		d := Directory{Name: name, Domains: slices.Clone(c.Domains), IdPs: []string{}, Users: n}
-		for _, idp := range r.providers {
-			if r.idps[idp].directory == name {
-				d.IdPs = append(d.IdPs, idp)
-			}
-		}
-		return d, true, nil
+	if strings.ContainsAny(name, "{}") { // would be another directory's keys
+		return Directory{}, false, nil
 	}
-	return Directory{}, false, nil
+	n, err := r.rdb.ZCard(ctx, r.keys(name).list).Result()
+	if err != nil {
+		return Directory{}, false, fmt.Errorf("counting users: %w", err)
+	}
+	t, text, err := r.tombstone(ctx, name)
+	if err != nil {
+		return Directory{}, false, err
+	}
+	d := Directory{Name: name, State: StateOpen, Since: t.Since, Domains: []string{}, IdPs: []string{}, Users: n, Configured: r.has(name)}
+	switch {
+	case t.Done:
+		d.State = StateDeleted
+	case text != "":
+		d.State = StateDeleting
+	}
+	for _, c := range r.directories {
+		if c.Name == name {
+			d.Domains = slices.Clone(c.Domains)
+		}
+	}
+	for _, idp := range r.providers {
+		if r.idps[idp].directory == name {
+			d.IdPs = append(d.IdPs, idp)
+		}
+	}
+	return d, d.Configured || n > 0 || text != "", nil
 }

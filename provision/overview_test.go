@@ -46,7 +46,7 @@ func TestDirectory(t *testing.T) {
 		w.login("other", "userName", "ann")
 		w.login("other-any", "userName", "bob")
 		w.login("acme", "userName", "ann")
-		want := Directory{Name: "other", Domains: []string{"other.example"}, IdPs: []string{"other", "other-any"}, Users: 2}
+		want := Directory{Name: "other", Domains: []string{"other.example"}, IdPs: []string{"other", "other-any"}, Users: 2, State: StateOpen, Configured: true}
 		if got, ok, err := w.Directory(t.Context(), "other"); !reflect.DeepEqual(got, want) || !ok || err != nil {
 			t.Errorf("Directory = %+v, %v, %v, want %+v", got, ok, err, want)
 		}

@@ -52,6 +52,8 @@ type User struct {
 	Groups       []string `json:"groups,omitempty"`       // all groups, the asserted ones included; sorted
 	Entitlements []string `json:"entitlements,omitempty"` // that follow from the groups; sorted
 
+	Blocked *Block `json:"blocked,omitempty"` // why the user is kept out; nil for one who may sign in
+
 	IdP       string    `json:"idp"`                 // identity provider that the attributes are from
 	Created   time.Time `json:"created"`             // the first login
 	Updated   time.Time `json:"updated"`             // the last login that changed something
@@ -79,10 +81,9 @@ func (u User) Values(name string) []string {
 
 // A Registry holds the users of all directories. It is safe for concurrent use.
 type Registry struct {
-	rdb          redis.UniversalClient
-	prefix       string
-	lookupScript *redis.Script
-	commitScript *redis.Script
+	rdb    redis.UniversalClient
+	prefix string
+	scripts
 
 	directories []config.Directory
 	providers   []string // names of the identity providers, in the configuration's order
@@ -90,7 +91,14 @@ type Registry struct {
 	groups      *groupSet
 	hideName    bool // userName is sensitive
 
+	inactiveAfter map[string]time.Duration // of the directories that have one
+
 	now func() time.Time
+}
+
+// scripts are what is done in Redis as a whole or not at all.
+type scripts struct {
+	lookupScript, commitScript, markScript, eraseScript *redis.Script
 }
 
 // An idp is what the configuration says about one identity provider's users.
@@ -112,13 +120,18 @@ func New(rdb redis.UniversalClient, prefix string, cfg *config.Config) (*Registr
 		return nil, fmt.Errorf("key prefix %q: braces would change the hash tags", prefix)
 	}
 	r := &Registry{
-		rdb: rdb, prefix: prefix, directories: cfg.Directories, idps: make(map[string]*idp), now: time.Now,
-		lookupScript: redis.NewScript(lookupSource), commitScript: redis.NewScript(commitSource),
+		rdb: rdb, prefix: prefix, directories: cfg.Directories, idps: make(map[string]*idp),
+		inactiveAfter: make(map[string]time.Duration), now: time.Now,
+		scripts: scripts{
+			lookupScript: redis.NewScript(lookupSource), commitScript: redis.NewScript(commitSource),
+			markScript: redis.NewScript(markSource), eraseScript: redis.NewScript(eraseSource),
+		},
 	}
 	for _, d := range cfg.Directories {
 		if d.Name == "" || strings.ContainsAny(d.Name, "{}") {
 			return nil, fmt.Errorf("directory %q: not a name", d.Name)
 		}
+		r.inactiveAfter[d.Name] = d.InactiveAfter
 	}
 	for i := range cfg.IdentityProviders {
 		p, err := r.compile(cfg, &cfg.IdentityProviders[i])
@@ -195,7 +208,8 @@ func (r *Registry) IdPs(domain string) []string {
 	return names
 }
 
-// User returns the user with an ID, and whether there is one.
+// User returns the user with an ID, and whether there is one. A directory that
+// is closed has none.
 func (r *Registry) User(ctx context.Context, directory, id string) (User, bool, error) {
 	if !r.has(directory) {
 		return User{}, false, nil
@@ -265,11 +279,7 @@ func (r *Registry) List(ctx context.Context, directory, after string, limit int)
 		if more {
 			members = members[:limit-len(users)]
 		}
-		ids := make([]string, len(members))
-		for i, m := range members {
-			_, ids[i], _ = strings.Cut(m, "\x00")
-		}
-		page, err := r.fetch(ctx, name, ids...)
+		page, err := r.fetch(ctx, name, idsOf(members)...)
 		if err != nil {
 			return nil, "", err
 		}
@@ -282,6 +292,15 @@ func (r *Registry) List(ctx context.Context, directory, after string, limit int)
 		}
 	}
 	return users, "", nil
+}
+
+// idsOf returns the user IDs in members of a directory's list.
+func idsOf(members []string) []string {
+	ids := make([]string, len(members))
+	for i, m := range members {
+		_, ids[i], _ = strings.Cut(m, "\x00")
+	}
+	return ids
 }
 
 // encodeCursor returns the place in a listing after one member of a directory's list.

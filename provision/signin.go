@@ -23,6 +23,7 @@ const (
 	CodeUserConflict     = "user_conflict"
 	CodeUserUnknown      = "user_unknown"
 	CodeDirectoryDeleted = "directory_deleted"
+	CodeUserBlocked      = "user_blocked"
 )
 
 // maxRecord is the most bytes that a stored user may have.
@@ -91,23 +92,9 @@ func (r *Registry) SignIn(ctx context.Context, in SignIn) (Outcome, error) {
 	}
 	nonce := rand.Text()
 	for try := 0; ; try++ {
-		f, err := r.lookup(ctx, p, c)
-		if err != nil {
-			return Outcome{}, err
-		}
-		ch, refusal := r.decide(p, c, f, base)
-		if refusal != nil {
-			base.UserID = ch.base.UserID
-			return r.refuse(ctx, base, refusal)
-		}
-		done, err := r.commit(ctx, p, ch, nonce)
-		if err != nil {
-			return Outcome{}, err
-		}
-		if done {
-			u := r.view(ch.after)
-			u.LastLogin = ch.time
-			return Outcome{User: u, Created: ch.before.record == nil, Events: slices.Concat(ch.events, ch.ignored)}, nil
+		out, done, err := r.attempt(ctx, p, c, base, nonce)
+		if done || err != nil {
+			return out, err
 		}
 		if err := pause(ctx, try); err != nil {
 			return Outcome{}, err
@@ -115,18 +102,49 @@ func (r *Registry) SignIn(ctx context.Context, in SignIn) (Outcome, error) {
 	}
 }
 
+// attempt does a login with what the store has now. It reports whether it is
+// done: not where somebody else was faster.
+func (r *Registry) attempt(ctx context.Context, p *idp, c claims, base audit.Event, nonce string) (Outcome, bool, error) {
+	f, err := r.lookup(ctx, p, c)
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	ch, refusal := r.decide(p, c, f, base)
+	if refusal != nil {
+		base.UserID = ch.base.UserID
+		if refusal.Code == CodeUserBlocked {
+			return r.refuseBlocked(ctx, base, ch.before, refusal)
+		}
+		out, err := r.refuse(ctx, base, refusal)
+		return out, true, err
+	}
+	done, err := r.commit(ctx, p, ch, nonce)
+	if err != nil || !done {
+		return Outcome{}, false, err
+	}
+	u := r.view(ch.after)
+	u.LastLogin = ch.time
+	return Outcome{User: u, Created: ch.before.record == nil, Events: slices.Concat(ch.events, ch.ignored)}, true, nil
+}
+
 // refuse records a refused login. If that cannot be recorded, it is not a
 // refusal: the store is not available.
 func (r *Registry) refuse(ctx context.Context, e audit.Event, refusal *Refusal) (Outcome, error) {
+	e = failed(e, refusal)
+	if err := audit.Append(ctx, r.rdb, audit.Key(r.prefix, e.Directory), e); err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Events: []audit.Event{e}}, refusal
+}
+
+// failed returns the event of a refused login.
+func failed(e audit.Event, refusal *Refusal) audit.Event {
 	e.Type, e.Code = audit.LoginFailed, refusal.Code
 	if refusal.Attribute != "" {
 		e.Attributes = []string{refusal.Attribute}
 		note(&e, refusal.Attribute, refusal.lack)
 	}
-	if err := audit.Append(ctx, r.rdb, audit.Key(r.prefix, e.Directory), e); err != nil {
-		return Outcome{}, err
-	}
-	return Outcome{Events: []audit.Event{e}}, refusal
+	return e
 }
 
 // identify returns the user that c means among those found, with a nil record
@@ -146,10 +164,16 @@ func identify(c claims, f found) (stored, *Refusal) {
 
 // decide works out what a login changes.
 func (r *Registry) decide(p *idp, c claims, f found, base audit.Event) (change, *Refusal) {
+	if f.closed {
+		return change{base: base}, &Refusal{Code: CodeDirectoryDeleted, Detail: "the directory is deleted"}
+	}
 	before, refusal := identify(c, f)
 	ch := change{before: before, time: base.Time, base: base}
 	if before.record != nil {
 		ch.base.UserID = before.ID
+	}
+	if refusal == nil && before.blocked != nil {
+		refusal = &Refusal{Code: CodeUserBlocked, Detail: before.blocked.String()}
 	}
 	if refusal == nil && before.record == nil && !p.jit {
 		refusal = &Refusal{Code: CodeUserUnknown, Detail: "this identity provider does not create users"}

@@ -23,6 +23,10 @@ var (
 	lookupSource string
 	//go:embed commit.lua
 	commitSource string
+	//go:embed mark.lua
+	markSource string
+	//go:embed erase.lua
+	eraseSource string
 )
 
 // maxIgnored is how many ignored attributes are noted for each directory.
@@ -39,6 +43,8 @@ type keys struct {
 	external string // hash: SHA-256 of the ExternalId -> user ID
 	list     string // sorted set, in order of the names: name, NUL, user ID
 	seen     string // hash: user ID -> time of the last login in ms, space, its nonce
+	blocks   string // hash: user ID -> why the user is kept out, or that the user no longer is; see Block
+	state    string // hash: "closed" -> the tombstone of a deleted directory
 	audit    string // stream, see package audit
 	ignored  string // set: identity provider, space, name of an ignored attribute
 }
@@ -48,7 +54,7 @@ func (r *Registry) keys(directory string) keys {
 	tag := r.prefix + "{" + directory + "}:"
 	return keys{
 		users: tag + "users", names: tag + "names", external: tag + "external", list: tag + "list",
-		seen: tag + "seen", audit: audit.Key(r.prefix, directory), ignored: tag + "ignored",
+		seen: tag + "seen", blocks: tag + "blocks", state: tag + "state", audit: audit.Key(r.prefix, directory), ignored: tag + "ignored",
 	}
 }
 
@@ -62,7 +68,7 @@ type record struct {
 
 // encode returns the record as it is stored; the same for the same record.
 func (rec record) encode() (string, error) {
-	rec.LastLogin, rec.Entitlements = time.Time{}, nil
+	rec.LastLogin, rec.Entitlements, rec.Blocked = time.Time{}, nil, nil
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -106,14 +112,18 @@ func ignoredMember(p *idp, name string) string {
 	return p.name + " " + name
 }
 
-// stored is a record with its encoding as it was read.
+// stored is a record with its encoding as it was read, and what lies beside it.
 type stored struct {
 	*record
-	json string
+	json      string
+	lastLogin time.Time
+	mark      string // in keys.blocks
+	blocked   *Block // what that means
 }
 
 // found is what lookup finds.
 type found struct {
+	closed             bool     // the directory is deleted
 	byExternal, byName stored   // their record is nil where there is none
 	unnoted            []string // ignored attributes that the audit trail does not have yet
 }
@@ -125,28 +135,44 @@ func (r *Registry) lookup(ctx context.Context, p *idp, c claims) (found, error) 
 	for _, name := range c.ignored[:min(len(c.ignored), maxIgnored)] {
 		args = append(args, ignoredMember(p, name))
 	}
-	reply, err := r.lookupScript.Run(ctx, r.rdb, []string{k.users, k.names, k.external, k.ignored}, args...).StringSlice()
+	all := []string{k.users, k.names, k.external, k.ignored, k.seen, k.blocks, k.state}
+	reply, err := r.lookupScript.Run(ctx, r.rdb, all, args...).StringSlice()
 	if err != nil {
 		return found{}, fmt.Errorf("looking up user: %w", err)
 	}
-	if len(reply) < 2 {
+	if len(reply) < 7 {
 		return found{}, fmt.Errorf("looking up user: reply has %d parts", len(reply))
 	}
-	var f found
-	for _, member := range reply[2:] {
+	f := found{closed: reply[0] != ""}
+	for _, member := range reply[7:] {
 		_, name, _ := strings.Cut(member, " ")
 		f.unnoted = append(f.unnoted, name)
 	}
 	for i, to := range []*stored{&f.byExternal, &f.byName} {
-		if reply[i] == "" {
+		part := reply[1+3*i:]
+		if part[0] == "" {
 			continue
 		}
-		if to.record, err = decode(reply[i]); err != nil {
+		if to.record, err = decode(part[0]); err != nil {
 			return found{}, err
 		}
-		to.json = reply[i]
+		to.json, to.lastLogin, to.mark = part[0], decodeSeen(part[1]), part[2]
+		if to.blocked, err = r.blockOf(p.directory, to.mark, to.lastLogin); err != nil {
+			return found{}, err
+		}
 	}
 	return f, nil
+}
+
+// decodeSeen reads the time of a last login as it is stored, the zero time where
+// there is none.
+func decodeSeen(seen string) time.Time {
+	ms, _, _ := strings.Cut(seen, " ")
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
 }
 
 // A change is what a login writes.
@@ -172,7 +198,7 @@ func (r *Registry) commit(ctx context.Context, p *idp, ch change, nonce string) 
 	args := []any{
 		after.ID, strconv.FormatInt(ch.time.UnixMilli(), 10) + " " + nonce, ch.before.json, ch.json,
 		nameField(after.Domain, after.UserName), name, externalField(after.ExternalID), ext, after.place(), place,
-		audit.Field, audit.MaxLen, len(ch.events),
+		ch.before.mark, audit.Field, audit.MaxLen, len(ch.events),
 	}
 	for i, e := range slices.Concat(ch.events, ch.ignored) {
 		line, err := e.Encode()
@@ -184,7 +210,7 @@ func (r *Registry) commit(ctx context.Context, p *idp, ch change, nonce string) 
 		}
 		args = append(args, line)
 	}
-	all := []string{k.users, k.names, k.external, k.list, k.seen, k.audit, k.ignored}
+	all := []string{k.users, k.names, k.external, k.list, k.seen, k.audit, k.ignored, k.blocks, k.state}
 	reply, err := r.commitScript.Run(ctx, r.rdb, all, args...).Text()
 	if err != nil {
 		return false, fmt.Errorf("writing user: %w", err)
@@ -199,13 +225,18 @@ func (r *Registry) fetch(ctx context.Context, directory string, ids ...string) (
 		return nil, nil
 	}
 	k := r.keys(directory)
-	var records, seen *redis.SliceCmd
+	var records, seen, blocks *redis.SliceCmd
+	var closed *redis.BoolCmd
 	_, err := r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		records, seen = pipe.HMGet(ctx, k.users, ids...), pipe.HMGet(ctx, k.seen, ids...)
+		closed = pipe.HExists(ctx, k.state, closedField)
+		records, seen, blocks = pipe.HMGet(ctx, k.users, ids...), pipe.HMGet(ctx, k.seen, ids...), pipe.HMGet(ctx, k.blocks, ids...)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading users: %w", err)
+	}
+	if closed.Val() {
+		return nil, nil
 	}
 	var users []User
 	for i, value := range records.Val() {
@@ -219,9 +250,10 @@ func (r *Registry) fetch(ctx context.Context, directory string, ids ...string) (
 		}
 		u := r.view(rec)
 		login, _ := seen.Val()[i].(string)
-		ms, _, _ := strings.Cut(login, " ")
-		if n, err := strconv.ParseInt(ms, 10, 64); err == nil {
-			u.LastLogin = time.UnixMilli(n).UTC()
+		block, _ := blocks.Val()[i].(string)
+		u.LastLogin = decodeSeen(login)
+		if u.Blocked, err = r.blockOf(directory, block, u.LastLogin); err != nil {
+			return nil, err
 		}
 		users = append(users, u)
 	}

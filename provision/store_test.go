@@ -389,7 +389,7 @@ func BenchmarkSignIn(b *testing.B) {
 		p := r.idps["acme"]
 		c, _ := p.read(sent(pairs...))
 		ch, _ := r.decide(p, c, found{}, audit.Event{})
-		f := found{byName: stored{ch.after, ch.json}}
+		f := found{byName: stored{record: ch.after, json: ch.json}}
 		b.ReportAllocs()
 		for b.Loop() {
 			c, _ := p.read(sent(pairs...))

@@ -152,7 +152,7 @@ func (w *world) dump() map[string]string {
 	ctx, all := w.t.Context(), make(map[string]string)
 	for _, d := range w.directories {
 		k := w.keys(d.Name)
-		for _, key := range []string{k.users, k.names, k.external} {
+		for _, key := range []string{k.users, k.names, k.external, k.blocks, k.state} {
 			fields, err := w.rdb.HGetAll(ctx, key).Result()
 			if err != nil {
 				w.t.Fatal(err)

@@ -28,6 +28,10 @@ const (
 	LoginFailed      = "login_failed"      // Code says why
 	Logout           = "logout"            // the user ended the session
 	SessionRevoked   = "session_revoked"   // an administrator ended one login's sessions
+	UserBlocked      = "user_blocked"      // the user is kept out; Reason says why
+	UserUnblocked    = "user_unblocked"    // the user may sign in again
+	DirectoryDeleted = "directory_deleted" // nobody can sign in there, and its users are being deleted
+	DirectoryCreated = "directory_created" // a deleted directory takes users again
 	AttributeIgnored = "attribute_ignored" // Attributes names one that the identity provider sends and the configuration does not define
 )
 
@@ -35,7 +39,8 @@ const (
 func Types() []string {
 	return []string{
 		UserCreated, UserUpdated, UserRenamed, GroupJoined, GroupLeft,
-		Login, LoginFailed, Logout, SessionRevoked, AttributeIgnored,
+		Login, LoginFailed, Logout, SessionRevoked, UserBlocked, UserUnblocked,
+		DirectoryDeleted, DirectoryCreated, AttributeIgnored,
 	}
 }
 
@@ -58,7 +63,8 @@ type Event struct {
 	UserName  string    `json:"user_name,omitempty"`  // as the user is called after the event
 	From      string    `json:"from,omitempty"`       // user_renamed: what the user was called before
 	Group     string    `json:"group,omitempty"`      // group_joined, group_left: the group's name
-	Client    string    `json:"client,omitempty"`     // address of the visitor
+	Reason    string    `json:"reason,omitempty"`     // user_blocked: administrator, or inactive
+	Client    string    `json:"client,omitempty"`     // address of the visitor; "admin" for what came over the admin socket
 	RequestID string    `json:"request_id,omitempty"` // of the request that it happened in
 
 	// Attributes are names: those set (user_created), changed (user_updated),

@@ -1,0 +1,24 @@
+-- Sets, changes or takes away a mark beside the users, and records that.
+--
+-- KEYS  the hash with the marks, audit
+-- ARGV  1 field, 2 mark as it was read, 3 new mark ("" for none in both),
+--       4 field and 5 most entries of the audit trail, 6... events
+-- reply "ok", or "stale" if somebody changed the mark since
+local mark = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+
+-- The client sends the script again when the reply is lost on the way.
+if mark == ARGV[3] then
+  return 'ok'
+end
+if mark ~= ARGV[2] then
+  return 'stale'
+end
+for i = 6, #ARGV do
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', ARGV[4], ARGV[i])
+end
+if ARGV[3] == '' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+end
+return 'ok'
