@@ -35,6 +35,8 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"Directory":   func() { w.Directory(ctx, "acme") },
 			"Directories": func() { w.Directories() },
 			"IdPs":        func() { w.IdPs("acme.example") },
+			"Members":     func() { w.Members(ctx, "staff", "", "", 10) },
+			"Why":         func() { w.Why(u) },
 
 			// What these write lies beside the users: no record and no index changes.
 			"Block":           func() { w.Block(ctx, "acme", u.ID, byAdmin) },

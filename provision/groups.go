@@ -20,7 +20,7 @@ type groupSet struct {
 // A group is a configured group with its rule compiled.
 type group struct {
 	name          string
-	holds         predicate // nil: nobody by rule
+	rule          *rule // nil: nobody by rule
 	users, except []listed
 	asserted      bool
 	entitlements  []string
@@ -30,6 +30,7 @@ type group struct {
 type listed struct {
 	name   string // lower-case userName, or what comes before the @ of one
 	domain string // "": the only one that there is
+	entry  string // as the configuration has it
 }
 
 // membership is what a user belongs to.
@@ -68,9 +69,11 @@ func (set *groupSet) compile(c *config.Group) (group, error) {
 	g := group{name: c.Name, asserted: c.Asserted, entitlements: c.Entitlements}
 	var err error
 	if c.Rule != nil {
-		if g.holds, err = compileRule(c.Rule); err != nil {
+		compiled, err := compileRule(c.Rule)
+		if err != nil {
 			return g, err
 		}
+		g.rule = &compiled
 	}
 	if g.users, err = set.list(c.Users); err != nil {
 		return g, err
@@ -89,28 +92,29 @@ func (set *groupSet) list(entries []string) ([]listed, error) {
 			if len(set.domains) > 1 {
 				return nil, fmt.Errorf("user %q has no domain", entry)
 			}
-			users = append(users, listed{name: lower(name)})
+			users = append(users, listed{name: lower(name), entry: entry})
 			continue
 		}
 		d, ok := config.NormalizeDomain(of)
 		if !ok || set.domains[d] == "" {
 			return nil, fmt.Errorf("user %q is of a domain that no directory has", entry)
 		}
-		users = append(users, listed{name: lower(name), domain: d})
+		users = append(users, listed{name: lower(name), domain: d, entry: entry})
 	}
 	return users, nil
 }
 
-// lists reports whether users has u: as x@d where the userName is x@d and d a
-// domain of the user's directory, or where it is x and the user's domain d.
-func (set *groupSet) lists(users []listed, u *User) bool {
+// lists returns the entry of users that u is: as x@d where the userName is x@d
+// and d a domain of the user's directory, or where it is x and the user's domain
+// d. It is "" where there is none.
+func (set *groupSet) lists(users []listed, u *User) string {
 	if len(users) == 0 {
-		return false
+		return ""
 	}
 	name := lower(u.UserName)
 	local, rest, _ := config.SplitUser(name)
 	addressDomain, _ := config.NormalizeDomain(rest)
-	return slices.ContainsFunc(users, func(l listed) bool {
+	i := slices.IndexFunc(users, func(l listed) bool {
 		switch {
 		case l.domain == "":
 			return l.name == name
@@ -121,11 +125,35 @@ func (set *groupSet) lists(users []listed, u *User) bool {
 		}
 		return l.domain == u.Domain && l.name == name
 	})
+	if i < 0 {
+		return ""
+	}
+	return users[i].entry
 }
 
 // of works out what u belongs to, given the groups asserted of u. All lists
 // are sorted.
 func (set *groupSet) of(u *User, asserted []string) membership {
+	m, _ := set.workOut(u, asserted)
+	return m
+}
+
+// because is of, and says for each group what made u a member.
+func (set *groupSet) because(u *User, asserted []string) (membership, map[string]string) {
+	m, s := set.workOut(u, asserted)
+	why := make(map[string]string)
+	for i := range set.groups {
+		if g := &set.groups[i]; s.member[g.name] {
+			why[g.name] = set.why(g, s)
+		}
+	}
+	for _, name := range m.own {
+		why[name] = "asserted by " + u.IdP
+	}
+	return m, why
+}
+
+func (set *groupSet) workOut(u *User, asserted []string) (membership, *subject) {
 	s := &subject{user: u, asserted: make(map[string]bool), member: make(map[string]bool)}
 	for _, name := range asserted {
 		s.asserted[name] = true
@@ -151,20 +179,26 @@ func (set *groupSet) of(u *User, asserted []string) membership {
 			m.own = append(m.own, name)
 		}
 	}
-	return m
+	return m, s
 }
 
 // has reports whether s is in g: not left out, and listed, asserted or by rule.
 func (set *groupSet) has(g *group, s *subject) bool {
-	switch {
-	case set.lists(g.except, s.user):
+	if set.lists(g.except, s.user) != "" {
 		return false
-	case set.lists(g.users, s.user):
-		return true
-	case g.asserted && s.asserted[g.name]:
-		return true
 	}
-	return g.holds != nil && g.holds(s)
+	return set.lists(g.users, s.user) != "" || g.asserted && s.asserted[g.name] || g.rule != nil && g.rule.holds(s)
+}
+
+// why says what made s a member of g, which it is.
+func (set *groupSet) why(g *group, s *subject) string {
+	switch entry := set.lists(g.users, s.user); {
+	case entry != "":
+		return "users: " + entry
+	case g.asserted && s.asserted[g.name]:
+		return "asserted by " + s.user.IdP
+	}
+	return "rule: " + g.rule.why(s)
 }
 
 // dependencyOrder returns the indexes of groups, each after those of the

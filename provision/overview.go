@@ -45,6 +45,30 @@ func (r *Registry) Group(name string) (Group, bool) {
 	return Group{}, false
 }
 
+// A Member is a user in a group, and what made them one.
+type Member struct {
+	User
+	Why string `json:"why"` // like "rule: department is \"Engineering\""
+}
+
+// Members looks at up to limit users as [Registry.List] does, and returns those
+// who are in a group.
+func (r *Registry) Members(ctx context.Context, group, directory, after string, limit int) (members []Member, next string, err error) {
+	users, next, err := r.List(ctx, directory, after, limit)
+	for _, u := range users {
+		if slices.Contains(u.Groups, group) {
+			members = append(members, Member{u, r.Why(u)[group]})
+		}
+	}
+	return members, next, err
+}
+
+// Why says of each of a user's groups what made them a member.
+func (r *Registry) Why(u User) map[string]string {
+	_, why := r.groups.because(&u, u.taken)
+	return why
+}
+
 // A Directory is a set of users and what belongs to it.
 type Directory struct {
 	Name    string    `json:"name"`

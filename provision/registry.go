@@ -48,6 +48,8 @@ type User struct {
 
 	Attributes map[string][]string `json:"attributes,omitempty"` // the other attributes, each with a value at least
 
+	taken []string // asserted groups that are still taken over, those of a configured name included
+
 	Asserted     []string `json:"asserted,omitempty"`     // groups that the identity provider asserted and the configuration does not have
 	Groups       []string `json:"groups,omitempty"`       // all groups, the asserted ones included; sorted
 	Entitlements []string `json:"entitlements,omitempty"` // that follow from the groups; sorted
@@ -348,7 +350,8 @@ func (r *Registry) auditName(name string) string {
 // view returns a stored user as the configuration has it now.
 func (r *Registry) view(rec *record) User {
 	u := rec.User
-	m := r.groups.of(&u, r.assertable(rec))
+	u.taken = r.assertable(rec)
+	m := r.groups.of(&u, u.taken)
 	u.Asserted, u.Groups, u.Entitlements = m.own, m.all(), m.entitlements
 	return u
 }

@@ -5,13 +5,29 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jitgate/jitgate/config"
 )
 
-// A predicate reports whether a rule holds for a user.
-type predicate func(*subject) bool
+// A rule is a configured rule, compiled.
+type rule struct {
+	holds func(*subject) bool
+	text  string // what it asks for, in words
+
+	// because says which part of it holds for a subject for whom it does; nil
+	// where that is all of it, as text says.
+	because func(*subject) string
+}
+
+// why says what holds for a subject for whom the rule does.
+func (r rule) why(s *subject) string {
+	if r.because == nil {
+		return r.text
+	}
+	return r.because(s)
+}
 
 // A subject is a user whose membership is being worked out.
 type subject struct {
@@ -20,78 +36,125 @@ type subject struct {
 	member   map[string]bool // groups that the user is known to be in, so far
 }
 
-// compileRule turns a rule into a predicate. A rule that says nothing is an
-// error, not one that holds.
-func compileRule(r *config.Rule) (predicate, error) {
+// compileRule compiles a rule. One that says nothing is an error, not one that
+// holds.
+func compileRule(c *config.Rule) (rule, error) {
 	switch {
-	case len(r.Any) > 0:
-		parts, err := compileRules(r.Any)
-		return func(s *subject) bool {
-			return slices.ContainsFunc(parts, func(p predicate) bool { return p(s) })
-		}, err
-	case len(r.All) > 0:
-		parts, err := compileRules(r.All)
-		return func(s *subject) bool {
-			return !slices.ContainsFunc(parts, func(p predicate) bool { return !p(s) })
-		}, err
-	case r.Not != nil:
-		inner, err := compileRule(r.Not)
-		return func(s *subject) bool { return !inner(s) }, err
-	case r.Attribute != "":
-		return compileComparison(r)
-	case r.Directory != "":
-		return func(s *subject) bool { return s.user.Directory == r.Directory }, nil
-	case r.Domain != "":
-		name, ok := config.NormalizeDomain(r.Domain)
+	case len(c.Any) > 0:
+		parts, err := compileRules(c.Any)
+		return anyOf(parts), err
+	case len(c.All) > 0:
+		parts, err := compileRules(c.All)
+		return allOf(parts), err
+	case c.Not != nil:
+		inner, err := compileRule(c.Not)
+		return rule{holds: func(s *subject) bool { return !inner.holds(s) }, text: "not (" + inner.text + ")"}, err
+	case c.Attribute != "":
+		return compileComparison(c)
+	case c.Directory != "":
+		return rule{holds: func(s *subject) bool { return s.user.Directory == c.Directory }, text: "directory " + c.Directory}, nil
+	case c.Domain != "":
+		name, ok := config.NormalizeDomain(c.Domain)
 		if !ok {
-			return nil, fmt.Errorf("%q is not a domain", r.Domain)
+			return rule{}, fmt.Errorf("%q is not a domain", c.Domain)
 		}
-		return func(s *subject) bool { return s.user.Domain == name }, nil
-	case r.Group != "":
-		return func(s *subject) bool { return s.member[r.Group] }, nil
+		return rule{holds: func(s *subject) bool { return s.user.Domain == name }, text: "domain " + name}, nil
+	case c.Group != "":
+		return rule{holds: func(s *subject) bool { return s.member[c.Group] }, text: "group " + c.Group}, nil
 	}
-	return nil, errors.New("a rule says nothing")
+	return rule{}, errors.New("a rule says nothing")
 }
 
-// compileRules turns the rules inside another one into predicates.
-func compileRules(rules []config.Rule) ([]predicate, error) {
-	parts := make([]predicate, len(rules))
-	for i := range rules {
+// compileRules compiles the rules inside another one.
+func compileRules(all []config.Rule) ([]rule, error) {
+	parts := make([]rule, len(all))
+	for i := range all {
 		var err error
-		if parts[i], err = compileRule(&rules[i]); err != nil {
+		if parts[i], err = compileRule(&all[i]); err != nil {
 			return nil, err
 		}
 	}
 	return parts, nil
 }
 
-// compileComparison turns a rule on an attribute into a predicate. All but
-// exists hold if they do so for any one of the attribute's values.
-func compileComparison(r *config.Rule) (predicate, error) {
-	var holds func(value string) bool
-	switch {
-	case r.Is != "":
-		holds = func(v string) bool { return v == r.Is }
-	case r.IsNot != "":
-		holds = func(v string) bool { return v != r.IsNot }
-	case r.StartsWith != "":
-		holds = func(v string) bool { return strings.HasPrefix(v, r.StartsWith) }
-	case r.EndsWith != "":
-		holds = func(v string) bool { return strings.HasSuffix(v, r.EndsWith) }
-	case r.Contains != "":
-		holds = func(v string) bool { return strings.Contains(v, r.Contains) }
-	case r.Matches != "":
-		re, err := anchored(r.Matches)
-		if err != nil {
-			return nil, err
-		}
-		holds = re.MatchString
-	case r.Exists != nil:
-		return func(s *subject) bool { return (len(s.user.Values(r.Attribute)) > 0) == *r.Exists }, nil
-	default:
-		return nil, fmt.Errorf("a rule on attribute %q compares it with nothing", r.Attribute)
+// anyOf holds if one of the parts does.
+func anyOf(parts []rule) rule {
+	first := func(s *subject) int {
+		return slices.IndexFunc(parts, func(p rule) bool { return p.holds(s) })
 	}
-	return func(s *subject) bool { return slices.ContainsFunc(s.user.Values(r.Attribute), holds) }, nil
+	return rule{
+		holds:   func(s *subject) bool { return first(s) >= 0 },
+		text:    joinTexts(parts, " or "),
+		because: func(s *subject) string { return parts[first(s)].why(s) },
+	}
+}
+
+// allOf holds if all of the parts do.
+func allOf(parts []rule) rule {
+	return rule{
+		holds: func(s *subject) bool {
+			return !slices.ContainsFunc(parts, func(p rule) bool { return !p.holds(s) })
+		},
+		text: joinTexts(parts, " and "),
+		because: func(s *subject) string {
+			texts := make([]string, len(parts))
+			for i, p := range parts {
+				texts[i] = p.why(s)
+			}
+			return strings.Join(texts, " and ")
+		},
+	}
+}
+
+func joinTexts(parts []rule, word string) string {
+	if len(parts) == 1 {
+		return parts[0].text
+	}
+	texts := make([]string, len(parts))
+	for i, p := range parts {
+		texts[i] = p.text
+		if strings.Contains(p.text, " or ") || strings.Contains(p.text, " and ") {
+			texts[i] = "(" + p.text + ")"
+		}
+	}
+	return strings.Join(texts, word)
+}
+
+// compileComparison compiles a rule on an attribute. All but exists hold if they
+// do so for any one of the attribute's values.
+func compileComparison(c *config.Rule) (rule, error) {
+	var holds func(value string) bool
+	var text string
+	switch {
+	case c.Is != "":
+		holds, text = func(v string) bool { return v == c.Is }, "is "+strconv.Quote(c.Is)
+	case c.IsNot != "":
+		holds, text = func(v string) bool { return v != c.IsNot }, "is not "+strconv.Quote(c.IsNot)
+	case c.StartsWith != "":
+		holds, text = func(v string) bool { return strings.HasPrefix(v, c.StartsWith) }, "starts with "+strconv.Quote(c.StartsWith)
+	case c.EndsWith != "":
+		holds, text = func(v string) bool { return strings.HasSuffix(v, c.EndsWith) }, "ends with "+strconv.Quote(c.EndsWith)
+	case c.Contains != "":
+		holds, text = func(v string) bool { return strings.Contains(v, c.Contains) }, "contains "+strconv.Quote(c.Contains)
+	case c.Matches != "":
+		re, err := anchored(c.Matches)
+		if err != nil {
+			return rule{}, err
+		}
+		holds, text = re.MatchString, "matches "+strconv.Quote(c.Matches)
+	case c.Exists != nil:
+		text := c.Attribute + " exists"
+		if !*c.Exists {
+			text = c.Attribute + " does not exist"
+		}
+		return rule{holds: func(s *subject) bool { return (len(s.user.Values(c.Attribute)) > 0) == *c.Exists }, text: text}, nil
+	default:
+		return rule{}, fmt.Errorf("a rule on attribute %q compares it with nothing", c.Attribute)
+	}
+	return rule{
+		holds: func(s *subject) bool { return slices.ContainsFunc(s.user.Values(c.Attribute), holds) },
+		text:  c.Attribute + " " + text,
+	}, nil
 }
 
 // anchored compiles a regular expression that has to match the whole value. It
