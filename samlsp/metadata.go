@@ -63,6 +63,18 @@ func (sp *SP) Refresh(ctx context.Context) (Change, error) {
 	return compare(old, next, time.Now()), nil
 }
 
+// Inherit takes over the metadata that old has loaded, if it is from the same
+// source, and reports whether it was. It is for an SP that takes old's place.
+func (sp *SP) Inherit(old *SP) bool {
+	a, b := sp.o.Metadata, old.o.Metadata
+	loaded := old.idp.Load()
+	if a.File != b.File || a.URL != b.URL || !slices.EqualFunc(sp.signers, old.signers, (*x509.Certificate).Equal) || loaded == nil {
+		return false
+	}
+	sp.idp.Store(loaded)
+	return true
+}
+
 // RefreshEvery returns how long to wait before the next Refresh, a little
 // different each time so that replicas do not ask all at once.
 func (sp *SP) RefreshEvery() time.Duration {
