@@ -147,6 +147,8 @@ func describe(code string, status int) (title, text string) {
 		return "Sign-in was refused", "Your identity provider did not let you sign in."
 	case provision.CodeUserUnknown:
 		return "No account", "You have no account here, and your identity provider does not create one. Please ask your administrator."
+	case provision.CodeUserBlocked:
+		return "Account blocked", "Your account has been blocked here. Please ask your administrator to unblock it."
 	case provision.CodeDirectoryDeleted:
 		return "Sign-in is closed", "Your organisation’s directory has been closed. Please ask your administrator."
 	case codeBadRequest:

@@ -40,11 +40,16 @@ type event struct {
 
 // newEvent begins the event of a request.
 func (g *Gateway) newEvent(r *http.Request) *event {
-	id := make([]byte, 16)
-	_, _ = rand.Read(id) // never fails
-	ev := &event{id: hex.EncodeToString(id), start: g.now(), host: r.Host}
+	ev := &event{id: newRequestID(), start: g.now(), host: r.Host}
 	ev.client, ev.forwarded = clientOf(r, g.trusted)
 	return ev
+}
+
+// newRequestID returns 128 random bits in hex.
+func newRequestID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails
+	return hex.EncodeToString(id)
 }
 
 // finish logs the request. It is to be deferred: it catches a panic, which

@@ -17,7 +17,7 @@ import (
 // watchEvery is how often an open websocket's session is looked at again.
 const watchEvery = 30 * time.Second
 
-// upstreams is what all forwarded requests share.
+// upstreams is what all forwarded requests share, whatever the configuration.
 type upstreams struct {
 	transport *http.Transport
 	buffers   *bufferPool
@@ -189,14 +189,15 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
 	for s.Expires.After(g.now()) {
+		now := g.newest.Load()
 		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
-		v, ok, err := g.lookup(lookup, s.Key, s.Host)
-		if err == nil && (!ok || !p.app.allows(v.user)) {
+		v, ok, err := now.lookup(lookup, s.Key, s.Host)
+		if err == nil && (!ok || !now.stillAllows(p, v)) {
 			cancel()
 			return
 		}
 		if err == nil {
-			err = g.sessions.Touch(lookup, v.session)
+			err = now.sessions.Touch(lookup, v.session)
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
@@ -208,6 +209,13 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		case <-tick.C:
 		}
 	}
+}
+
+// stillAllows reports whether the visitor may go on with a passage that another
+// configuration may have begun.
+func (g *Gateway) stillAllows(p passage, v visitor) bool {
+	app, ok := find(g.apps[p.route.host], p.route.path)
+	return ok && app.name == p.app.name && app.allows(v.user)
 }
 
 // withoutOurCookies takes our cookies out of the Cookie header. All others stay

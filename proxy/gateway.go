@@ -51,6 +51,10 @@ type Options struct {
 }
 
 // A Gateway answers visitors' requests. Make one with [New].
+//
+// It is of one configuration and never changes; [Gateway.Replace] has another one
+// answer in its place, so that each request is answered by one configuration
+// from beginning to end.
 type Gateway struct {
 	base    *url.URL          // origin of our own pages
 	apps    map[string][]*app // by host, base's included
@@ -63,10 +67,16 @@ type Gateway struct {
 	redis    redis.UniversalClient
 
 	crossOrigin http.CrossOriginProtection
-	upstreams
 	logs
 
-	now      func() time.Time
+	now func() time.Time
+	*shared
+}
+
+// shared is what a gateway has in common with those that take its place.
+type shared struct {
+	upstreams
+	newest   atomic.Pointer[Gateway] // the one that answers
 	draining atomic.Bool
 }
 
@@ -85,6 +95,29 @@ type idp struct {
 
 // New returns a gateway. It asks nothing of the network.
 func New(o Options) (*Gateway, error) {
+	g, err := build(o, &shared{upstreams: newUpstreams()})
+	if err == nil {
+		g.newest.Store(g)
+	}
+	return g, err
+}
+
+// Replace has a gateway that o describes answer whatever comes to g from now on.
+// What is under way goes on as it began, but for open websockets and streams,
+// which end if they may not go on by the new configuration. If it returns an
+// error, everything stays as it is.
+func (g *Gateway) Replace(o Options) error {
+	next, err := build(o, g.shared)
+	if err != nil {
+		return err
+	}
+	next.now = g.now
+	g.newest.Store(next)
+	return nil
+}
+
+// build makes the gateway that o describes, which does not answer yet.
+func build(o Options, s *shared) (*Gateway, error) {
 	base := o.Config.Base()
 	apps, err := newApps(o.Config)
 	if err != nil {
@@ -96,7 +129,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies,
-		users: o.Users, redis: o.Redis, upstreams: newUpstreams(),
+		users: o.Users, redis: o.Redis, shared: s,
 		logs: logs{
 			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
 		},
@@ -133,6 +166,10 @@ func (g *Gateway) Close() {
 
 // ServeHTTP answers a request, and logs it.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.newest.Load().serveHTTP(w, r)
+}
+
+func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	ev, rec := g.newEvent(r), &recorder{ResponseWriter: w}
 	defer g.finish(ev, rec, r)
 	if err := g.serve(rec, r, ev); err != nil {
@@ -222,8 +259,8 @@ func (g *Gateway) visitor(r *http.Request, host string) (visitor, bool, error) {
 }
 
 // lookup returns the visitor whose session is under key. The session of a user
-// who is no longer there ends, and that of an identity provider taken out of the
-// configuration.
+// who is no longer there or is blocked ends, and that of an identity provider
+// taken out of the configuration.
 func (g *Gateway) lookup(ctx context.Context, key, host string) (visitor, bool, error) {
 	s, ok, err := g.sessions.Lookup(ctx, key)
 	if err != nil || !ok || s.Host != host {
@@ -236,7 +273,7 @@ func (g *Gateway) lookup(ctx context.Context, key, host string) (visitor, bool, 
 	if err != nil {
 		return visitor{}, false, err
 	}
-	if !ok {
+	if !ok || u.Blocked != nil {
 		return visitor{}, false, g.sessions.Revoke(ctx, s)
 	}
 	return visitor{s, u}, true, nil

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -73,6 +72,48 @@ func (g *Gateway) listSessions(r *http.Request) (any, error) {
 	return a, err
 }
 
+// endSessions ends all logins of a user, of an identity provider's users, or of
+// everybody.
+func (g *Gateway) endSessions(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	idp := q.Get("idp")
+	switch _, ok := g.idps[idp]; {
+	case q.Get("user") != "":
+		return g.endUser(r)
+	case idp != "" && !ok:
+		return nil, notThere("identity provider", idp)
+	case idp == "" && q.Get("all") != "true":
+		return nil, &askError{http.StatusBadRequest, "want user, idp or all=true"}
+	}
+	users, next, err := g.users.List(r.Context(), g.idps[idp].directory, q.Get("after"), limitOf(r))
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]session.Owner, len(users))
+	for i, u := range users {
+		owners[i] = ownerOf(u)
+	}
+	records, err := g.sessions.Open(r.Context(), owners...)
+	if err != nil {
+		return nil, err
+	}
+	theirs := make(map[session.Owner][]session.Record)
+	for _, s := range records {
+		if idp == "" || s.IdP == idp {
+			theirs[s.Owner()] = append(theirs[s.Owner()], s)
+		}
+	}
+	all := sessionsAnswer{Sessions: []Session{}, Next: next}
+	for _, u := range users {
+		ended, err := g.revoke(r, u, theirs[ownerOf(u)])
+		if err != nil {
+			return nil, err
+		}
+		all.Sessions, all.Logins = append(all.Sessions, ended.Sessions...), all.Logins+ended.Logins
+	}
+	return all, nil
+}
+
 // endUser ends all logins of a user. The name will not do: it may be somebody
 // else's by the time that this is asked.
 func (g *Gateway) endUser(r *http.Request) (any, error) {
@@ -88,7 +129,7 @@ func (g *Gateway) endUser(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.revoke(r.Context(), u, records)
+	return g.revoke(r, u, records)
 }
 
 // endSession ends the login that a session is of.
@@ -118,26 +159,26 @@ func (g *Gateway) endSession(r *http.Request) (any, error) {
 			same = append(same, r)
 		}
 	}
-	return g.revoke(r.Context(), u, same)
+	return g.revoke(r, u, same)
 }
 
 // revoke ends the logins that sessions of u are of, on all hosts, and records
 // each.
-func (g *Gateway) revoke(ctx context.Context, u provision.User, records []session.Record) (any, error) {
+func (g *Gateway) revoke(r *http.Request, u provision.User, records []session.Record) (sessionsAnswer, error) {
 	a := sessionsAnswer{Sessions: []Session{}}
 	g.describe(&a, records, u)
 	ended := make(map[string]bool)
-	for _, r := range records {
-		if ended[r.Login] {
+	for _, s := range records {
+		if ended[s.Login] {
 			continue
 		}
-		ended[r.Login] = true
-		if err := g.sessions.Revoke(ctx, r); err != nil {
-			return nil, fmt.Errorf("after %d logins were ended: %w", len(ended)-1, err)
+		ended[s.Login] = true
+		if err := g.sessions.Revoke(r.Context(), s); err != nil {
+			return a, fmt.Errorf("after %d logins were ended: %w", len(ended)-1, err)
 		}
-		e, err := g.users.Record(ctx, audit.Event{
-			Type: audit.SessionRevoked, Directory: u.Directory, IdP: r.IdP, UserID: u.ID, UserName: u.UserName,
-		})
+		e := byAdmin(r)
+		e.Type, e.Directory, e.IdP, e.UserID, e.UserName = audit.SessionRevoked, u.Directory, s.IdP, u.ID, u.UserName
+		e, err := g.users.Record(r.Context(), e)
 		if err != nil {
 			// As in signOut: a store that is full must not keep anybody in.
 			g.log.Error("session_revoked not recorded", zap.String("directory", u.Directory), zap.String("user_id", u.ID), zap.Error(err))

@@ -21,37 +21,65 @@ const maxList = 1000
 // Socket returns the handler of the admin socket, which the command line talks
 // to. Who can open the socket may ask everything.
 //
-//	GET /users?directory=&group=&after=&limit=
-//	                                      {"users": […], "next": "…"}; limit is of the users that are looked at
+//	GET /users?directory=&after=&limit=   {"users": […], "next": "…"}, each a [provision.User]
 //	GET /users/{name}?directory=          {"users": […]}, by user ID or userName
+//	POST /users/{id}/block?directory=     {"users": […], "logins": 1}: keeps the user with that ID out, and ends
+//	                                      their sessions
+//	DELETE /users/{id}/block?directory=   {"users": […]}: lets them in again
 //	GET /groups?name=                     {"groups": […]}, each a [provision.Group]: the one of that name, or all
 //	                                      that are configured
+//	GET /members?group=&directory=&after=&limit=
+//	                                      {"members": […], "next": "…"}, each a [provision.Member]
+//	GET /counts?directory=&after=&limit=  {"counts": {"group": 2}, "next": "…"}: how many users are in each group
 //	GET /directories?directory=           {"directories": […]}, each a [provision.Directory]: that one, or all
+//	GET /directories/{name}               the same of one, which may no longer be configured
+//	POST /directories/{name}              the same: opens one that was deleted
+//	DELETE /directories/{name}?after=&limit=
+//	                                      {"directories": […], "next": "…"}: closes it, and deletes it when it is
+//	                                      asked without a next left
 //	GET /audit?directory=&user=&idp=&event=&since=&after=&limit=
 //	                                      a [provision.Trail]; since is in RFC 3339
 //	GET /sessions?directory=&user=&after=&limit=
 //	                                      {"sessions": […], "next": "…"}, each a [Session]: those of one user, by
-//	                                      user ID or userName, or of all; limit is of the users that are looked at
+//	                                      user ID or userName, or of all
 //	DELETE /sessions/{id}                 {"sessions": […], "logins": 1}: ends that session and the others of its login
 //	DELETE /sessions?directory=&user=     the same for all of the user with that ID
+//	DELETE /sessions?idp=&after=&limit=   the same for all of an identity provider, with "next"
+//	DELETE /sessions?all=true&after=&limit=
+//	                                      the same for all that there are
 //
-// What cannot be answered gets {"error": "…"}: 404 for a directory, a
-// group, a user or a session that is not there, 400 for an after that is no earlier answer's next and for anything
-// else that makes no sense, 503 where the store does not answer.
+// A limit is of the users that are looked at. An answer with a next is a part,
+// and the next part is what the same question with that after gets; without, it
+// was the last.
+//
+// What cannot be answered gets {"error": "…"}: 404 for a directory, a group, a
+// user or a session that is not there, 409 for what its state does not allow, 400
+// for an after that is no earlier answer's next and for anything else that makes
+// no sense, 503 where the store does not answer.
 func (g *Gateway) Socket() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, answer := range map[string]func(*http.Request) (any, error){
-		"GET /users":        g.listUsers,
-		"GET /users/{name}": g.findUsers,
-		"GET /groups":       g.listGroups,
-		"GET /directories":  g.listDirectories,
-		"GET /audit":        g.readTrail,
+	for pattern, answer := range map[string]func(*Gateway, *http.Request) (any, error){
+		"GET /users":               (*Gateway).listUsers,
+		"GET /users/{name}":        (*Gateway).findUsers,
+		"POST /users/{id}/block":   (*Gateway).blockUser,
+		"DELETE /users/{id}/block": (*Gateway).unblockUser,
 
-		"GET /sessions":         g.listSessions,
-		"DELETE /sessions":      g.endUser,
-		"DELETE /sessions/{id}": g.endSession,
+		"GET /groups":  (*Gateway).listGroups,
+		"GET /members": (*Gateway).listMembers,
+		"GET /counts":  (*Gateway).countMembers,
+
+		"GET /directories":           (*Gateway).listDirectories,
+		"GET /directories/{name}":    (*Gateway).showDirectory,
+		"POST /directories/{name}":   (*Gateway).createDirectory,
+		"DELETE /directories/{name}": (*Gateway).deleteDirectory,
+
+		"GET /sessions":         (*Gateway).listSessions,
+		"DELETE /sessions":      (*Gateway).endSessions,
+		"DELETE /sessions/{id}": (*Gateway).endSession,
+
+		"GET /audit": (*Gateway).readTrail,
 	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { g.reply(w, r, answer) })
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { g.newest.Load().reply(w, r, answer) })
 	}
 	return mux
 }
@@ -70,12 +98,15 @@ func notThere(what, name string) error {
 }
 
 // reply answers a question over the admin socket.
-func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*http.Request) (any, error)) {
+func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*Gateway, *http.Request) (any, error)) {
+	id := newRequestID()
+	r.Header.Set("X-Request-Id", id)
+	w.Header().Set("X-Request-Id", id)
 	directory := r.URL.Query().Get("directory")
 	var v any
 	err := notThere("directory", directory)
 	if directory == "" || slices.Contains(g.users.Directories(), directory) {
-		v, err = answer(r)
+		v, err = answer(g, r)
 	}
 	status := http.StatusOK
 	if bad, ok := errors.AsType[*askError](err); ok {
@@ -83,13 +114,18 @@ func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*htt
 	} else if errors.Is(err, provision.ErrCursor) {
 		status = http.StatusBadRequest
 	} else if err != nil {
-		g.log.Warn("admin socket", zap.Error(err))
+		g.log.Warn("admin socket", zap.String("id", id), zap.Error(err))
 		status = http.StatusServiceUnavailable
 	}
 	if err != nil {
 		v = map[string]string{"error": err.Error()}
 	}
 	writeJSON(w, status, v)
+}
+
+// byAdmin is what the audit trail says of where a question came from.
+func byAdmin(r *http.Request) audit.Event {
+	return audit.Event{RequestID: r.Header.Get("X-Request-Id"), Client: "admin"}
 }
 
 // limitOf returns how much a question wants listed at once.
@@ -99,60 +135,6 @@ func limitOf(r *http.Request) int {
 		return maxList
 	}
 	return limit
-}
-
-// usersAnswer is the answer to questions about users.
-type usersAnswer struct {
-	Users []provision.User `json:"users"`
-	Next  string           `json:"next"`
-}
-
-func (g *Gateway) listUsers(r *http.Request) (any, error) {
-	q := r.URL.Query()
-	group := q.Get("group")
-	if _, ok := g.users.Group(group); group != "" && !ok {
-		return nil, notThere("group", group)
-	}
-	users, next, err := g.users.List(r.Context(), q.Get("directory"), q.Get("after"), limitOf(r))
-	if group != "" {
-		users = slices.DeleteFunc(users, func(u provision.User) bool { return !slices.Contains(u.Groups, group) })
-	}
-	return usersAnswer{append([]provision.User{}, users...), next}, err
-}
-
-func (g *Gateway) findUsers(r *http.Request) (any, error) {
-	users, err := g.users.Find(r.Context(), r.URL.Query().Get("directory"), r.PathValue("name"))
-	return usersAnswer{append([]provision.User{}, users...), ""}, err
-}
-
-func (g *Gateway) listGroups(r *http.Request) (any, error) {
-	groups := g.users.Groups()
-	if name := r.URL.Query().Get("name"); name != "" {
-		one, ok := g.users.Group(name)
-		if !ok {
-			return nil, notThere("group", name)
-		}
-		groups = []provision.Group{one}
-	}
-	return map[string][]provision.Group{"groups": groups}, nil
-}
-
-func (g *Gateway) listDirectories(r *http.Request) (any, error) {
-	names := g.users.Directories()
-	if one := r.URL.Query().Get("directory"); one != "" {
-		names = []string{one}
-	}
-	all := make([]provision.Directory, 0, len(names))
-	for _, name := range names {
-		d, ok, err := g.users.Directory(r.Context(), name)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			all = append(all, d)
-		}
-	}
-	return map[string][]provision.Directory{"directories": all}, nil
 }
 
 func (g *Gateway) readTrail(r *http.Request) (any, error) {

@@ -183,12 +183,15 @@ func TestSocketSessions(t *testing.T) {
 			"GET /sessions?directory=typo":             `no directory "typo"`,
 			"DELETE /sessions?directory=acme&user=bob": `no user "bob"`, // a name, not an ID
 			"DELETE /sessions?user=" + ann.UserID:      `no user "` + ann.UserID + `"`,
-			"DELETE /sessions?directory=acme":          `no user ""`,
+			"DELETE /sessions?idp=typo":                `no identity provider "typo"`,
 			"DELETE /sessions/typo":                    `no session "typo"`,
 		} {
 			if got := s.ask(question, 404, nil); got != text {
 				t.Errorf("%s: error %q, want %q", question, got, text)
 			}
+		}
+		if got := s.ask("DELETE /sessions?directory=acme", 400, nil); got != "want user, idp or all=true" {
+			t.Errorf("of nobody: error %q", got)
 		}
 		hookStore(rdb).setDown(true)
 		s.ask("GET /sessions", 503, nil)
@@ -204,37 +207,42 @@ func TestSocketOverview(t *testing.T) {
 		s.signedIn("ann", s.url("sso", "/tools/"))
 		s.signedIn("bob", s.url("sso", "/tools/"))
 		for query, want := range map[string]string{
-			"group=engineers":                "ann",
-			"group=engineers&directory=acme": "ann",
-			"group=project-x":                "bob",
+			"group=engineers":                `ann, rule: department is "Engineering"`,
+			"group=engineers&directory=acme": `ann, rule: department is "Engineering"`,
+			"group=project-x":                "bob, asserted by acme",
 			"group=project-y":                "", // it may come
 			"group=nobody":                   "",
-			"group=a%2Cb":                    "ann",
+			"group=a%2Cb":                    `ann, rule: department is "Engineering"`,
 		} {
-			var a usersAnswer
-			s.ask("GET /users?"+query, 200, &a)
+			var a membersAnswer
+			s.ask("GET /members?"+query, 200, &a)
 			names := ""
-			for _, u := range a.Users {
-				names += u.UserName
+			for _, m := range a.Members {
+				names += m.UserName + ", " + m.Why
 			}
-			if names != want || a.Users == nil {
-				t.Errorf("users?%s = %q, want %q", query, names, want)
+			if names != want || a.Members == nil {
+				t.Errorf("members?%s = %q, want %q", query, names, want)
 			}
 		}
 		// A page may have no member, and members after it.
-		var first, second usersAnswer
-		s.ask("GET /users?group=project-x&limit=1", 200, &first)
-		s.ask("GET /users?group=project-x&limit=1&after="+url.QueryEscape(first.Next), 200, &second)
-		if len(first.Users) != 0 || len(second.Users) != 1 || second.Next != "" {
+		var first, second membersAnswer
+		s.ask("GET /members?group=project-x&limit=1", 200, &first)
+		s.ask("GET /members?group=project-x&limit=1&after="+url.QueryEscape(first.Next), 200, &second)
+		if len(first.Members) != 0 || len(second.Members) != 1 || second.Next != "" {
 			t.Errorf("a user at a time: %+v, then %+v", first, second)
 		}
 
+		acme := `{"name":"acme","state":"open","domains":["acme.example","acme-labs.example"],"idps":["acme"],"users":2,"configured":true}`
+		other := `{"name":"other","state":"open","domains":["other.example"],"idps":[],"users":0,"configured":true}`
 		for question, want := range map[string]string{
 			"GET /groups?name=engineers":       `{"groups":[{"name":"engineers","configured":true,"entitlements":["wiki"]}]}`,
 			"GET /groups?name=project-x":       `{"groups":[{"name":"project-x","configured":false}]}`,
 			"GET /groups":                      `{"groups":[{"name":"a,b","configured":true},{"name":"engineers","configured":true,"entitlements":["wiki"]},{"name":"nobody","configured":true}]}`,
-			"GET /directories":                 `{"directories":[{"name":"acme","domains":["acme.example","acme-labs.example"],"idps":["acme"],"users":2},{"name":"other","domains":["other.example"],"idps":[],"users":0}]}`,
-			"GET /directories?directory=other": `{"directories":[{"name":"other","domains":["other.example"],"idps":[],"users":0}]}`,
+			"GET /counts":                      `{"counts":{"a,b":1,"engineers":1,"project-x":1},"next":""}`,
+			"GET /counts?directory=other":      `{"counts":{},"next":""}`,
+			"GET /directories":                 `{"directories":[` + acme + `,` + other + `]}`,
+			"GET /directories?directory=other": `{"directories":[` + other + `]}`,
+			"GET /directories/other":           `{"directories":[` + other + `]}`,
 		} {
 			var got json.RawMessage
 			if s.ask(question, 200, &got); string(got) != want {
@@ -243,7 +251,8 @@ func TestSocketOverview(t *testing.T) {
 		}
 		for question, want := range map[string]string{
 			"GET /groups?name=typo":           `no group "typo"`,
-			"GET /users?group=typo":           `no group "typo"`,
+			"GET /members?group=typo":         `no group "typo"`,
+			"GET /directories/typo":           `no directory "typo"`,
 			"GET /directories?directory=typo": `no directory "typo"`,
 		} {
 			if got := s.ask(question, 404, nil); got != want {
@@ -253,4 +262,10 @@ func TestSocketOverview(t *testing.T) {
 		hookStore(rdb).setDown(true)
 		s.ask("GET /directories", 503, nil)
 	})
+}
+
+// membersAnswer is the answer to questions about who is in a group.
+type membersAnswer struct {
+	Members []provision.Member
+	Next    string
 }

@@ -252,6 +252,32 @@ func (s *Store) Revoke(ctx context.Context, r Record) error {
 	return nil
 }
 
+// Drop ends all sessions of users, and deletes what there is of them.
+func (s *Store) Drop(ctx context.Context, owners ...Owner) error {
+	indexes := s.Redis.Pipeline()
+	members := make([]*redis.StringSliceCmd, len(owners))
+	for i, o := range owners {
+		members[i] = indexes.ZRange(ctx, s.index(o), 0, -1)
+	}
+	if _, err := indexes.Exec(ctx); err != nil {
+		return fmt.Errorf("listing users' sessions: %w", err)
+	}
+	pipe := s.Redis.Pipeline()
+	for i, o := range owners {
+		for _, m := range members[i].Val() {
+			_, key := splitMember(m)
+			pipe.Del(ctx, s.key(key))
+		}
+		if len(members[i].Val()) > 0 {
+			pipe.Del(ctx, s.index(o))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("deleting sessions: %w", err)
+	}
+	return nil
+}
+
 // remove deletes sessions of one user, each with a command of its own: in a
 // cluster they lie on different nodes.
 func (s *Store) remove(ctx context.Context, index string, members []string) error {
