@@ -78,15 +78,15 @@ func TestGroupsAndDirectories(t *testing.T) {
 	want(print("groups", "list", "-o", "json", "--directory", "empty"), `{"name":"acme-all","configured":true,"entitlements":["wiki","builds"],"users":0}`+"\n")
 	shown := print("groups", "show", "acme-all")
 	want(shown[:strings.Index(shown, "\n\n")], "group         acme-all\nfrom          configuration\nentitlements  wiki, builds")
-	if _, members, _ := strings.Cut(shown, "LAST SIGN-IN\n"); strings.Count(members, "\n") != 1 || !strings.HasPrefix(members, "ann@acme.example  ") {
+	if _, members, _ := strings.Cut(shown, "  BY\n"); strings.Count(members, "\n") != 1 || !strings.HasPrefix(members, "ann@acme.example  ") || !strings.HasSuffix(members, "  rule: directory acme\n") {
 		t.Errorf("members are printed as %q, want ann alone", members)
 	}
 	if users := jsonLines[provision.User](t, print("groups", "show", "project-x", "-o", "json")); len(users) != 1 || users[0].UserName != "ann@acme.example" {
 		t.Errorf("members as JSON are %+v, want ann alone", users)
 	}
-	want(print("directories", "list"), "DIRECTORY  USERS  DOMAINS        IDENTITY PROVIDERS\nacme       1      acme.example   acme\nempty      0      a.test,b.test  \n")
-	want(print("directories", "show", "acme"), "directory           acme\nusers               1\ndomains             acme.example\nidentity providers  acme\n")
-	want(print("directories", "show", "empty", "-o", "json"), `{"name":"empty","domains":["a.test","b.test"],"idps":[],"users":0}`+"\n")
+	want(print("directories", "list"), "DIRECTORY  STATE  USERS  DOMAINS        IDENTITY PROVIDERS\nacme       open   1      acme.example   acme\nempty      open   0      a.test,b.test  \n")
+	want(print("directories", "show", "acme"), "directory           acme\nstate               open\nusers               1\ndomains             acme.example\nidentity providers  acme\n")
+	want(print("directories", "show", "empty", "-o", "json"), `{"name":"empty","state":"open","domains":["a.test","b.test"],"idps":[],"users":0,"configured":true}`+"\n")
 }
 
 // TestAudit reads the trail of two sign-ins, of which the second comes while

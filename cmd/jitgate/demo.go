@@ -130,7 +130,7 @@ func demo(ctx context.Context, std stdio, port int, log *zap.Logger) error {
 			return err
 		}
 	}
-	err = g.run(ctx, func() { printBanner(std, port, file, idps) })
+	err = g.run(ctx, nil, func() { printBanner(std, port, file, idps) })
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return portError(err, port)
 	}
@@ -156,7 +156,12 @@ func demoGateway(file string, port int, upstream string, idps []demoIdP, log *za
 	if err != nil {
 		return nil, err
 	}
-	return assemble(cfg, log)
+	g, err := assemble(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	g.file = file
+	return g, nil
 }
 
 func startDemoIdP(d demoIdP) (*samltest.IdP, error) {

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -15,8 +16,8 @@ import (
 )
 
 func directoriesCommand(std stdio) *cobra.Command {
-	return group("directories", "Look at the directories that users are in",
-		directoriesListCommand(std), directoriesShowCommand(std))
+	return group("directories", "Look at the directories that users are in, and delete them",
+		directoriesListCommand(std), directoriesShowCommand(std), directoriesDeleteCommand(std), directoriesCreateCommand(std))
 }
 
 func directoriesListCommand(std stdio) *cobra.Command {
@@ -38,64 +39,155 @@ func directoriesListCommand(std stdio) *cobra.Command {
 }
 
 func directoriesShowCommand(std stdio) *cobra.Command {
-	var f adminFlags
-	c := &cobra.Command{
+	return directoryCommand(std, &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show one directory",
-		Args:  oneArg("NAME"),
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.check(c); err != nil {
+	}, func(ctx context.Context, f adminFlags, name string) error {
+		return showDirectory(ctx, std.out, f, "GET "+directoryPath(name))
+	})
+}
+
+func directoriesCreateCommand(std stdio) *cobra.Command {
+	return directoryCommand(std, &cobra.Command{
+		Use:   "create NAME",
+		Short: "Open a directory again that was deleted",
+		Long: `create opens a directory again that directories delete has closed: the identity
+providers of the configuration create its users anew, as they sign in. A directory
+that was never deleted need not be created; the configuration does that.`,
+	}, func(ctx context.Context, f adminFlags, name string) error {
+		return showDirectory(ctx, std.out, f, "POST "+directoryPath(name))
+	})
+}
+
+func directoriesDeleteCommand(std stdio) *cobra.Command {
+	var yes bool
+	c := directoryCommand(std, &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a directory with all its users",
+		Long: `delete closes a directory, which ends the sessions of its users at once, and
+deletes all of them with what is kept beside them; the audit trail stays. Sign-ins
+there are refused (directory_deleted) until directories create.
+
+It asks for the name again. When it was interrupted, run it again: the directory
+stays closed, and the deletion goes on.`,
+	}, func(ctx context.Context, f adminFlags, name string) error {
+		d, err := oneDirectory(ctx, f, "GET "+directoryPath(name))
+		if err != nil {
+			return err
+		}
+		if !yes {
+			if err := confirmDirectory(std, d); err != nil {
 				return err
 			}
-			f.directory = args[0]
-			return showDirectory(c.Context(), std.out, f)
-		},
-	}
-	f.add(c)
+		}
+		return deleteDirectory(ctx, std, f, d)
+	})
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return c
 }
 
-// askDirectories asks for the directory that f names, or for all.
-func askDirectories(ctx context.Context, f adminFlags) ([]provision.Directory, error) {
-	var answer struct {
-		Directories []provision.Directory `json:"directories"`
+// directoryCommand makes of c a command about one directory, whose name do gets.
+func directoryCommand(std stdio, c *cobra.Command, do func(context.Context, adminFlags, string) error) *cobra.Command {
+	var f adminFlags
+	c.Args = oneArg("NAME")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := f.check(c); err != nil {
+			return err
+		}
+		return do(c.Context(), f, args[0])
 	}
-	err := askGateway(ctx, f.config, "GET /directories?"+url.Values{"directory": {f.directory}}.Encode(), &answer)
-	return answer.Directories, err
+	f.add(c)
+	completeWith(c, completeDirectories)
+	return c
+}
+
+func directoryPath(name string) string { return "/directories/" + url.PathEscape(name) }
+
+// directoriesAnswer is what the gateway says of directories.
+type directoriesAnswer struct {
+	Directories []provision.Directory `json:"directories"`
+	Next        string                `json:"next"`
+}
+
+// oneDirectory asks a question whose answer is one directory.
+func oneDirectory(ctx context.Context, f adminFlags, question string) (provision.Directory, error) {
+	var answer directoriesAnswer
+	if err := askGateway(ctx, f.config, question, &answer); err != nil {
+		return provision.Directory{}, err
+	}
+	if len(answer.Directories) != 1 {
+		return provision.Directory{}, fmt.Errorf("the gateway answers with %d directories, want 1", len(answer.Directories))
+	}
+	return answer.Directories[0], nil
+}
+
+// confirmDirectory has the operator type the directory's name.
+func confirmDirectory(std stdio, d provision.Directory) error {
+	fmt.Fprintf(std.err, "This deletes the directory %q and its %s, and ends their sessions.\nType its name to go on: ", d.Name, count(int(d.Users), "user"))
+	typed, err := bufio.NewReader(std.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if strings.TrimSpace(typed) != d.Name {
+		return hintError{fmt.Errorf("%q is not %q; nothing was deleted", strings.TrimSpace(typed), d.Name), "where nobody can type, say --yes"}
+	}
+	return nil
+}
+
+func deleteDirectory(ctx context.Context, std stdio, f adminFlags, d provision.Directory) error {
+	users, seen := d.Users, int64(0)
+	show := newProgress(std.err)
+	defer show.end()
+	q := url.Values{"limit": {fmt.Sprint(usersPage)}}
+	err := pages(ctx, f, "DELETE "+directoryPath(d.Name), q, func(part directoriesAnswer) (string, error) {
+		if len(part.Directories) == 1 {
+			d = part.Directories[0]
+		}
+		seen = min(seen+usersPage, users)
+		show.at(seen, users, "users")
+		return part.Next, nil
+	})
+	show.end()
+	if err != nil {
+		return hintError{err, "what is not done yet is done when you run this again"}
+	}
+	if f.output == "json" {
+		return printJSON(std.out, d)
+	}
+	_, err = fmt.Fprintf(std.out, "directory %s is deleted; users deleted: %d\n", d.Name, users)
+	return err
 }
 
 func listDirectories(ctx context.Context, out io.Writer, f adminFlags) error {
-	all, err := askDirectories(ctx, f)
-	if err != nil {
+	var all directoriesAnswer
+	if err := askGateway(ctx, f.config, "GET /directories", &all); err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if f.output == "table" {
-		fmt.Fprintln(table, "DIRECTORY\tUSERS\tDOMAINS\tIDENTITY PROVIDERS")
+	if f.output == "json" {
+		return printJSON(out, all.Directories...)
 	}
-	for _, d := range all {
-		if f.output == "json" {
-			if err := json.NewEncoder(out).Encode(d); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", d.Name, d.Users, strings.Join(d.Domains, ","), strings.Join(d.IdPs, ","))
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DIRECTORY\tSTATE\tUSERS\tDOMAINS\tIDENTITY PROVIDERS")
+	for _, d := range all.Directories {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", d.Name, d.State, d.Users, strings.Join(d.Domains, ","), strings.Join(d.IdPs, ","))
 	}
 	return table.Flush()
 }
 
-func showDirectory(ctx context.Context, out io.Writer, f adminFlags) error {
-	found, err := askDirectories(ctx, f)
+// showDirectory prints the directory that is the answer to a question.
+func showDirectory(ctx context.Context, out io.Writer, f adminFlags, question string) error {
+	d, err := oneDirectory(ctx, f, question)
 	if err != nil {
 		return err
 	}
-	for _, d := range found {
-		if f.output == "json" {
-			return json.NewEncoder(out).Encode(d)
-		}
-		_, err = fmt.Fprintf(out, "directory           %s\nusers               %d\ndomains             %s\nidentity providers  %s\n",
-			d.Name, d.Users, strings.Join(d.Domains, ", "), strings.Join(d.IdPs, ", "))
+	if f.output == "json" {
+		return printJSON(out, d)
 	}
+	state := d.State
+	if !d.Since.IsZero() {
+		state += " since " + when(d.Since)
+	}
+	_, err = fmt.Fprintf(out, "directory           %s\nstate               %s\nusers               %d\ndomains             %s\nidentity providers  %s\n",
+		d.Name, state, d.Users, strings.Join(d.Domains, ", "), strings.Join(d.IdPs, ", "))
 	return err
 }

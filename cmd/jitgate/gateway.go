@@ -16,14 +16,18 @@ import (
 )
 
 // A gateway is everything that serve and demo run: the parts of one
-// configuration, wired.
+// configuration, wired. cfg and idps are replaced when it is reloaded.
 type gateway struct {
 	cfg   *config.Config
 	log   *zap.Logger
 	rdb   redis.UniversalClient
 	idps  map[string]*samlsp.SP
 	proxy *proxy.Gateway
+	tls   *certificate // nil for plain HTTP
 	close func()
+
+	file    string          // that the configuration is from
+	reloads chan chan error // questions whether file can be put in its place
 }
 
 // assemble wires the gateway that cfg describes. Nothing runs and nothing
@@ -33,24 +37,33 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis}
-	if err := g.wire(); err != nil {
+	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis, reloads: make(chan chan error)}
+	if t := cfg.TLS; t != nil {
+		g.tls = &certificate{certFile: t.CertFile, keyFile: t.KeyFile, log: log}
+	}
+	o, err := g.options(cfg)
+	if err == nil {
+		g.idps = o.IdPs
+		g.proxy, err = proxy.New(o)
+	}
+	if err != nil {
 		closeRedis()
 		return nil, err
 	}
 	return g, nil
 }
 
-func (g *gateway) wire() error {
-	users, err := provision.New(g.rdb, g.cfg.Redis.KeyPrefix, g.cfg)
+// options wires what the proxy of cfg is made of.
+func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
+	users, err := provision.New(g.rdb, cfg.Redis.KeyPrefix, cfg)
 	if err != nil {
-		return err
+		return proxy.Options{}, err
 	}
-	if g.idps, err = serviceProviders(g.cfg, g.rdb); err != nil {
-		return err
+	idps, err := serviceProviders(cfg, g.rdb)
+	if err != nil {
+		return proxy.Options{}, err
 	}
-	g.proxy, err = proxy.New(proxy.Options{Config: g.cfg, Redis: g.rdb, IdPs: g.idps, Users: users, Log: g.log})
-	return err
+	return proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log}, nil
 }
 
 // serviceProviders makes one service provider for each IdP of cfg. Where no
@@ -87,28 +100,33 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 // readMetadataFiles loads the metadata that is in files, where a mistake is
 // this configuration's and must stop the start. Metadata from a URL may come
 // later: see keepFresh.
-func (g *gateway) readMetadataFiles(ctx context.Context) error {
-	for _, idp := range g.cfg.IdentityProviders {
+func readMetadataFiles(ctx context.Context, cfg *config.Config, idps map[string]*samlsp.SP, log *zap.Logger) error {
+	for _, idp := range cfg.IdentityProviders {
 		if idp.Metadata.File == "" {
 			continue
 		}
-		change, err := g.idps[idp.Name].Refresh(ctx)
+		change, err := idps[idp.Name].Refresh(ctx)
 		if err != nil {
 			return fmt.Errorf("identity provider %q: %w", idp.Name, err)
 		}
-		logMetadata(g.log, idp.Name, change)
+		logMetadata(log, idp.Name, change)
 	}
 	return nil
 }
 
-// keepFresh loads every IdP's metadata again and again until ctx ends. The last
-// good metadata stays in use when a load goes wrong.
-func (g *gateway) keepFresh(ctx context.Context) {
+// keepFresh loads every IdP's metadata again and again until ctx ends, or stop
+// is called, which waits for the end. The last good metadata stays in use when a
+// load goes wrong.
+func (g *gateway) keepFresh(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	for name, sp := range g.idps {
 		all.Go(func() { refreshUntilDone(ctx, name, sp, g.log) })
 	}
-	all.Wait()
+	return func() {
+		cancel()
+		all.Wait()
+	}
 }
 
 func refreshUntilDone(ctx context.Context, name string, sp *samlsp.SP, log *zap.Logger) {

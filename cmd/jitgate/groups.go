@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -47,8 +46,10 @@ func groupsShowCommand(std stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show one group and its members",
-		Long: `show prints what is known of a group, and the users that are in it now. It goes
-through all users. With -o json it prints the users alone, as users list does.`,
+		Long: `show prints what is known of a group, and the users that are in it now with what
+made them members: the part of the rule that holds, the entry of users, or the
+identity provider that asserts it. It goes through all users. With -o json it
+prints the members alone, one JSON object a line.`,
 		Args: oneArg("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.check(c); err != nil {
@@ -59,6 +60,7 @@ through all users. With -o json it prints the users alone, as users list does.`,
 	}
 	f.add(c)
 	f.addDirectory(c)
+	completeWith(c, completeGroups)
 	return c
 }
 
@@ -87,16 +89,15 @@ func listGroups(ctx context.Context, out io.Writer, f adminFlags) error {
 	for _, g := range configured {
 		groups[g.Name] = &countedGroup{Group: g}
 	}
-	err = eachUser(ctx, f, "", func(users []provision.User) error {
-		for _, u := range users {
-			for _, name := range u.Groups {
-				if groups[name] == nil {
-					groups[name] = &countedGroup{Group: provision.Group{Name: name}}
-				}
-				groups[name].Users++
+	q := url.Values{"directory": {f.directory}, "limit": {fmt.Sprint(usersPage)}}
+	err = pages(ctx, f, "GET /counts", q, func(part countsAnswer) (string, error) {
+		for name, n := range part.Counts {
+			if groups[name] == nil {
+				groups[name] = &countedGroup{Group: provision.Group{Name: name}}
 			}
+			groups[name].Users += n
 		}
-		return nil
+		return part.Next, nil
 	})
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func listGroups(ctx context.Context, out io.Writer, f adminFlags) error {
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[name]
 		if f.output == "json" {
-			if err := json.NewEncoder(out).Encode(g); err != nil {
+			if err := printJSON(out, g); err != nil {
 				return err
 			}
 			continue
@@ -116,6 +117,12 @@ func listGroups(ctx context.Context, out io.Writer, f adminFlags) error {
 		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", g.Name, g.Users, from(g.Group), strings.Join(g.Entitlements, ","))
 	}
 	return table.Flush()
+}
+
+// countsAnswer is what the gateway says of how many users are in groups.
+type countsAnswer struct {
+	Counts map[string]int `json:"counts"`
+	Next   string         `json:"next"`
 }
 
 // from tells where a group comes from.
@@ -136,5 +143,24 @@ func showGroup(ctx context.Context, out io.Writer, f adminFlags, name string) er
 			fmt.Fprintf(out, "group         %s\nfrom          %s\nentitlements  %s\n\n", g.Name, from(g), strings.Join(g.Entitlements, ", "))
 		}
 	}
-	return listUsers(ctx, out, f, name)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if f.output == "table" {
+		fmt.Fprintln(table, "USER\tDOMAIN\tDIRECTORY\tLAST SIGN-IN\tBY")
+	}
+	q := url.Values{"group": {name}, "directory": {f.directory}, "limit": {fmt.Sprint(usersPage)}}
+	return pages(ctx, f, "GET /members", q, func(part membersAnswer) (string, error) {
+		if f.output == "json" {
+			return part.Next, printJSON(out, part.Members...)
+		}
+		for _, m := range part.Members {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", m.UserName, m.Domain, m.Directory, when(m.LastLogin), m.Why)
+		}
+		return part.Next, table.Flush()
+	})
+}
+
+// membersAnswer is what the gateway says of who is in a group.
+type membersAnswer struct {
+	Members []provision.Member `json:"members"`
+	Next    string             `json:"next"`
 }

@@ -82,6 +82,7 @@ Begin with: jitgate demo`,
 	root.AddCommand(
 		demoCommand(std),
 		serveCommand(std),
+		reloadCommand(std),
 		checkCommand(std),
 		keygenCommand(std),
 		metadataCommand(std),
@@ -91,6 +92,7 @@ Begin with: jitgate demo`,
 		sessionsCommand(std),
 		auditCommand(std),
 	)
+	completeFlags(root)
 	return root
 }
 

@@ -32,7 +32,8 @@ func TestScripts(t *testing.T) {
 			"status":      exitStatus,
 			"replace":     replaceInFile,
 			"idpmetadata": writeIdPMetadata,
-			"sigterm":     sigterm,
+			"sigterm":     func(ts *testscript.TestScript, _ bool, _ []string) { signalAll(ts, syscall.SIGTERM) },
+			"sighup":      func(ts *testscript.TestScript, _ bool, _ []string) { signalAll(ts, syscall.SIGHUP) },
 		},
 	})
 }
@@ -121,12 +122,9 @@ func writeIdPMetadata(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), metadata, 0o600))
 }
 
-// sigterm sends SIGTERM to the commands in the background.
-func sigterm(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: sigterm")
-	}
+// signalAll sends a signal to the commands in the background.
+func signalAll(ts *testscript.TestScript, sig os.Signal) {
 	for _, c := range ts.BackgroundCmds() {
-		ts.Check(c.Process.Signal(syscall.SIGTERM))
+		ts.Check(c.Process.Signal(sig))
 	}
 }

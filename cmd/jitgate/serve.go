@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync"
 	"syscall"
 	"time"
@@ -34,19 +35,16 @@ func serveCommand(std stdio) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the gateway",
 		Long: `serve runs the gateway until SIGTERM or Ctrl-C, which let requests under way
-finish (for at most 30 seconds).
+finish (for at most 30 seconds). SIGHUP reads the configuration again, like
+jitgate reload.
 
 It starts without Redis and without metadata that comes from a URL, says so, and
 keeps trying. /readyz on the admin listener tells whether Redis answers.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := config.Load(file)
-			if err != nil {
-				return configError(err)
-			}
 			log := newLogger(std.err)
 			defer log.Sync()
-			return serve(c.Context(), cfg, log)
+			return serve(c.Context(), file, log)
 		},
 	}
 	configFlag(c, &file)
@@ -61,31 +59,42 @@ func configError(err error) error {
 	return hintError{err, "name the configuration file with -c"}
 }
 
-// serve runs the gateway of cfg until ctx ends.
-func serve(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
+// serve runs the gateway of a configuration file until ctx ends.
+func serve(ctx context.Context, file string, log *zap.Logger) error {
+	// From the first moment: without a handler, SIGHUP ends the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	cfg, err := config.Load(file)
+	if err != nil {
+		return configError(err)
+	}
 	g, err := assemble(cfg, log)
 	if err != nil {
 		return err
 	}
 	defer g.close()
-	if err := g.readMetadataFiles(ctx); err != nil {
+	g.file = file
+	if err := readMetadataFiles(ctx, cfg, g.idps, log); err != nil {
 		return err
 	}
-	return g.run(ctx, func() {})
+	return g.run(ctx, hup, func() {})
 }
 
-// run listens, calls ready, serves until ctx ends, and drains.
-func (g *gateway) run(ctx context.Context, ready func()) error {
+// run listens, calls ready, serves until ctx ends, and drains. It reloads when
+// it gets a signal from hup, which may be nil, or is asked over the socket.
+func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) error {
 	listeners, err := g.listen()
 	if err != nil {
 		return err
 	}
 	background, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
-	tasks.Go(func() { g.keepFresh(background) })
 	tasks.Go(func() { watchRedis(background, g.rdb, g.cfg.Redis, g.log) })
 	defer tasks.Wait()
 	defer stop()
+	stopFresh := g.keepFresh(background)
+	defer func() { stopFresh() }()
 
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -93,18 +102,32 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 		go func() { failed <- l.serve() }()
 	}
 	ready()
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-		g.log.Info("draining", zap.Duration("at_most", drainTime))
+	for {
+		var answer chan error
+		select {
+		case err := <-failed:
+			g.drain(listeners)
+			return err
+		case <-ctx.Done():
+			g.drain(listeners)
+			return nil
+		case <-hup:
+			answer = make(chan error, 1)
+		case answer = <-g.reloads:
+		}
+		err := g.reload(background)
+		if err == nil {
+			stopFresh()
+			stopFresh = g.keepFresh(background)
+		}
+		answer <- err
 	}
-	g.drain(listeners)
-	g.log.Info("stopped")
-	return err
 }
 
 // drain lets requests finish and ends what would not end by itself.
 func (g *gateway) drain(listeners []*listener) {
+	g.log.Info("draining", zap.Duration("at_most", drainTime))
+	defer g.log.Info("stopped")
 	g.proxy.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
@@ -163,9 +186,8 @@ func (g *gateway) listen() (_ []*listener, err error) {
 	if err := add("public", "tcp", g.cfg.Listen, g.proxy); err != nil {
 		return nil, err
 	}
-	if t := g.cfg.TLS; t != nil {
-		pair := &certificate{certFile: t.CertFile, keyFile: t.KeyFile, log: g.log}
-		all[0].tls, all[0].server.TLSConfig = true, pair.config()
+	if g.tls != nil {
+		all[0].tls, all[0].server.TLSConfig = true, g.tls.config()
 	}
 	if g.cfg.Admin.Listen != "" {
 		if err := add("admin", "tcp", g.cfg.Admin.Listen, g.proxy.Admin()); err != nil {
@@ -173,7 +195,7 @@ func (g *gateway) listen() (_ []*listener, err error) {
 		}
 	}
 	if g.cfg.Admin.Socket != "" {
-		if err := add("socket", "unix", g.cfg.Admin.Socket, g.proxy.Socket()); err != nil {
+		if err := add("socket", "unix", g.cfg.Admin.Socket, g.socket()); err != nil {
 			return nil, err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,8 @@ import (
 // sessionFlags say which sessions are meant.
 type sessionFlags struct {
 	adminFlags
-	user, id string
+	user, id, idp string
+	all           bool
 }
 
 func sessionsCommand(std stdio) *cobra.Command {
@@ -49,20 +49,27 @@ was visited. With -o json it prints one JSON object a line.`,
 func sessionsRevokeCommand(std stdio) *cobra.Command {
 	var f sessionFlags
 	c := &cobra.Command{
-		Use:   "revoke (--id ID | --user NAME)",
+		Use:   "revoke (--id ID | --user NAME | --idp NAME | --all)",
 		Short: "End sessions at once",
 		Long: `revoke ends sessions on all hosts: those of one sign-in, which any of its
-sessions may stand for, or of all sign-ins of one user. The user may sign in
-again.`,
+sessions may stand for, of all sign-ins of one user, of all at one identity
+provider, or of everybody. Users may sign in again. With -o json it prints the
+sessions that were ended, one JSON object a line.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := f.check(c); err != nil {
 				return err
 			}
-			if (f.id == "") == (f.user == "") {
-				return usageError{c.CommandPath(), errors.New("want either --id ID or --user NAME")}
+			given := 0
+			for _, is := range []bool{f.id != "", f.user != "", f.idp != "", f.all} {
+				if is {
+					given++
+				}
 			}
-			if f.id != "" && f.directory != "" {
+			if given != 1 {
+				return usageError{c.CommandPath(), errors.New("want one of --id ID, --user NAME, --idp NAME and --all")}
+			}
+			if f.user == "" && f.directory != "" {
 				return usageError{c.CommandPath(), errors.New("--directory goes with --user")}
 			}
 			return revokeSessions(c.Context(), std.out, f)
@@ -72,6 +79,8 @@ again.`,
 	c.Flags().StringVar(&f.directory, "directory", "", "the `directory` of the user, where several have one of that name")
 	c.Flags().StringVar(&f.id, "id", "", "the sign-in of the session with this `ID`; sessions list has it")
 	c.Flags().StringVar(&f.user, "user", "", "all sign-ins of the user of this `name` or ID")
+	c.Flags().StringVar(&f.idp, "idp", "", "all sign-ins at this identity `provider`")
+	c.Flags().BoolVar(&f.all, "all", false, "all sign-ins of everybody")
 	return c
 }
 
@@ -88,56 +97,48 @@ func listSessions(ctx context.Context, out io.Writer, f sessionFlags) error {
 		fmt.Fprintln(table, "ID\tUSER\tDIRECTORY\tHOST\tIDP\tCREATED\tSEEN\tENDS")
 	}
 	q := url.Values{"directory": {f.directory}, "user": {f.user}, "limit": {fmt.Sprint(usersPage)}}
-	for {
-		var page sessionsAnswer
-		if err := askGateway(ctx, f.config, "GET /sessions?"+q.Encode(), &page); err != nil {
-			return err
-		}
+	return pages(ctx, f.adminFlags, "GET /sessions", q, func(part sessionsAnswer) (string, error) {
 		if f.output == "json" {
-			if err := printSessions(out, page.Sessions); err != nil {
-				return err
-			}
-		} else {
-			for _, s := range page.Sessions {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.User, s.Directory, s.Host, s.IdP, when(s.Created), when(s.Seen), when(s.Ends))
-			}
+			return part.Next, printJSON(out, part.Sessions...)
 		}
-		if err := table.Flush(); err != nil {
-			return err
+		for _, s := range part.Sessions {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.User, s.Directory, s.Host, s.IdP, when(s.Created), when(s.Seen), when(s.Ends))
 		}
-		if page.Next == "" {
-			return nil
-		}
-		q.Set("after", page.Next)
-	}
+		return part.Next, table.Flush()
+	})
 }
 
-// printSessions prints one JSON object a line.
-func printSessions(out io.Writer, sessions []proxy.Session) error {
-	for _, s := range sessions {
-		if err := json.NewEncoder(out).Encode(s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// revokePage is how many users' sessions are ended at a time, one after the
+// other.
+const revokePage = 100
 
 func revokeSessions(ctx context.Context, out io.Writer, f sessionFlags) error {
-	question := "DELETE /sessions/" + url.PathEscape(f.id)
-	if f.user != "" {
+	question, q := "DELETE /sessions", url.Values{"limit": {fmt.Sprint(revokePage)}}
+	switch {
+	case f.id != "":
+		question += "/" + url.PathEscape(f.id)
+	case f.user != "":
 		u, err := oneUser(ctx, f.adminFlags, f.user)
 		if err != nil {
 			return err
 		}
-		question = "DELETE /sessions?" + url.Values{"directory": {u.Directory}, "user": {u.ID}}.Encode()
+		q.Set("directory", u.Directory)
+		q.Set("user", u.ID)
+	case f.idp != "":
+		q.Set("idp", f.idp)
+	default:
+		q.Set("all", "true")
 	}
-	var ended sessionsAnswer
-	if err := askGateway(ctx, f.config, question, &ended); err != nil {
-		return err
+	sessions, logins := 0, 0
+	err := pages(ctx, f.adminFlags, question, q, func(part sessionsAnswer) (string, error) {
+		sessions, logins = sessions+len(part.Sessions), logins+part.Logins
+		if f.output == "json" {
+			return part.Next, printJSON(out, part.Sessions...)
+		}
+		return part.Next, nil
+	})
+	if err == nil && f.output == "table" {
+		_, err = fmt.Fprintf(out, "sessions ended: %d, sign-ins: %d\n", sessions, logins)
 	}
-	if f.output == "json" {
-		return printSessions(out, ended.Sessions)
-	}
-	_, err := fmt.Fprintf(out, "sessions ended: %d, sign-ins: %d\n", len(ended.Sessions), ended.Logins)
 	return err
 }

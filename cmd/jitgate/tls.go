@@ -60,6 +60,14 @@ func (c *certificate) get(now time.Time) (*tls.Certificate, error) {
 	return c.pair, nil
 }
 
+// use serves the certificate of other files from now on, which have to be good.
+func (c *certificate) use(certFile, keyFile string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.certFile, c.keyFile = certFile, keyFile
+	c.looked, c.changed = time.Time{}, [2]time.Time{}
+}
+
 // modified returns when a file was last written, the zero time if that can't be told.
 func modified(file string) time.Time {
 	info, err := os.Stat(file)

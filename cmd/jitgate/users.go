@@ -20,8 +20,8 @@ import (
 const usersPage = 500
 
 func usersCommand(std stdio) *cobra.Command {
-	return group("users", "Look at the users that the gateway has created",
-		usersListCommand(std), usersShowCommand(std))
+	return group("users", "Look at the users that the gateway has created, and keep them out",
+		usersListCommand(std), usersShowCommand(std), usersBlockCommand(std), usersUnblockCommand(std))
 }
 
 func usersListCommand(std stdio) *cobra.Command {
@@ -35,7 +35,7 @@ func usersListCommand(std stdio) *cobra.Command {
 			if err := f.check(c); err != nil {
 				return err
 			}
-			return listUsers(c.Context(), std.out, f, "")
+			return listUsers(c.Context(), std.out, f)
 		},
 	}
 	f.add(c)
@@ -58,52 +58,129 @@ func usersShowCommand(std stdio) *cobra.Command {
 	}
 	f.add(c)
 	f.addDirectory(c)
+	completeWith(c, completeUsers)
 	return c
 }
 
-// usersAnswer is what the gateway says to both questions.
-type usersAnswer struct {
-	Users []provision.User `json:"users"`
-	Next  string           `json:"next"`
+func usersBlockCommand(std stdio) *cobra.Command {
+	return userCommand(std, &cobra.Command{
+		Use:   "block NAME",
+		Short: "Keep a user out",
+		Long: `block keeps a user out, by userName or user ID, whatever their identity provider
+says: their sessions end at once on every host and replica, and sign-ins are
+refused (user_blocked) until users unblock.`,
+	}, func(ctx context.Context, f adminFlags, u provision.User) error {
+		var blocked usersAnswer
+		if err := askGateway(ctx, f.config, "POST "+blockPath(u), &blocked); err != nil {
+			return err
+		}
+		if f.output == "json" {
+			return printJSON(std.out, blocked.Users...)
+		}
+		_, err := fmt.Fprintf(std.out, "%s is blocked; sign-ins ended: %d\n", u.UserName, blocked.Logins)
+		return err
+	})
 }
 
-// eachUser calls use with the users of a directory and a group, page by page.
-// Where one of them is empty, it leaves nobody out.
-func eachUser(ctx context.Context, f adminFlags, group string, use func([]provision.User) error) error {
-	q := url.Values{"directory": {f.directory}, "group": {group}, "limit": {fmt.Sprint(usersPage)}}
+func usersUnblockCommand(std stdio) *cobra.Command {
+	return userCommand(std, &cobra.Command{
+		Use:   "unblock NAME",
+		Short: "Let a blocked user sign in again",
+		Long: `unblock lets a user sign in again, by userName or user ID, who was blocked by
+users block, or by inactive_after because of not having signed in for too long.`,
+	}, func(ctx context.Context, f adminFlags, u provision.User) error {
+		var unblocked usersAnswer
+		if err := askGateway(ctx, f.config, "DELETE "+blockPath(u), &unblocked); err != nil {
+			return err
+		}
+		if f.output == "json" {
+			return printJSON(std.out, unblocked.Users...)
+		}
+		_, err := fmt.Fprintf(std.out, "%s may sign in\n", u.UserName)
+		return err
+	})
+}
+
+func blockPath(u provision.User) string {
+	return "/users/" + url.PathEscape(u.ID) + "/block?" + url.Values{"directory": {u.Directory}}.Encode()
+}
+
+// userCommand makes of c a command about one user, whom do gets.
+func userCommand(std stdio, c *cobra.Command, do func(context.Context, adminFlags, provision.User) error) *cobra.Command {
+	var f adminFlags
+	c.Args = oneArg("NAME")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := f.check(c); err != nil {
+			return err
+		}
+		u, err := oneUser(c.Context(), f, args[0])
+		if err != nil {
+			return err
+		}
+		return do(c.Context(), f, u)
+	}
+	f.add(c)
+	c.Flags().StringVar(&f.directory, "directory", "", "the `directory` of the user, where several have one of that name")
+	completeWith(c, completeUsers)
+	return c
+}
+
+// usersAnswer is what the gateway says of users.
+type usersAnswer struct {
+	Users  []provision.User `json:"users"`
+	Next   string           `json:"next"`
+	Logins int              `json:"logins"`
+}
+
+// pages asks a question again and again, for one part of the answer after the
+// other. Use gets each part and returns its next.
+func pages[T any](ctx context.Context, f adminFlags, question string, q url.Values, use func(T) (next string, err error)) error {
 	for {
-		var page usersAnswer
-		if err := askGateway(ctx, f.config, "GET /users?"+q.Encode(), &page); err != nil {
+		var part T
+		if err := askGateway(ctx, f.config, question+"?"+q.Encode(), &part); err != nil {
 			return err
 		}
-		if err := use(page.Users); err != nil {
+		next, err := use(part)
+		if err != nil || next == "" {
 			return err
 		}
-		if page.Next == "" {
-			return nil
-		}
-		q.Set("after", page.Next)
+		q.Set("after", next)
 	}
 }
 
-// listUsers prints the users of a group, or all where group is empty.
-func listUsers(ctx context.Context, out io.Writer, f adminFlags, group string) error {
+// printJSON prints one JSON object a line.
+func printJSON[T any](out io.Writer, all ...T) error {
+	for _, v := range all {
+		if err := json.NewEncoder(out).Encode(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func listUsers(ctx context.Context, out io.Writer, f adminFlags) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if f.output == "table" {
-		fmt.Fprintln(table, "USER\tDOMAIN\tDIRECTORY\tGROUPS\tLAST SIGN-IN")
+		fmt.Fprintln(table, "USER\tDOMAIN\tDIRECTORY\tGROUPS\tLAST SIGN-IN\tBLOCKED")
 	}
-	return eachUser(ctx, f, group, func(users []provision.User) error {
-		for _, u := range users {
-			if f.output == "json" {
-				if err := json.NewEncoder(out).Encode(u); err != nil {
-					return err
-				}
-				continue
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", u.UserName, u.Domain, u.Directory, strings.Join(u.Groups, ","), when(u.LastLogin))
+	q := url.Values{"directory": {f.directory}, "limit": {fmt.Sprint(usersPage)}}
+	return pages(ctx, f, "GET /users", q, func(part usersAnswer) (string, error) {
+		if f.output == "json" {
+			return part.Next, printJSON(out, part.Users...)
 		}
-		return table.Flush()
+		for _, u := range part.Users {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", u.UserName, u.Domain, u.Directory, strings.Join(u.Groups, ","), when(u.LastLogin), blockReason(u))
+		}
+		return part.Next, table.Flush()
 	})
+}
+
+// blockReason returns why a user is blocked, in a word.
+func blockReason(u provision.User) string {
+	if u.Blocked == nil {
+		return "-"
+	}
+	return u.Blocked.Reason
 }
 
 // oneUser returns the one user that name means.
@@ -132,7 +209,7 @@ func showUser(ctx context.Context, out io.Writer, f adminFlags, name string) err
 		return err
 	}
 	if f.output == "json" {
-		return json.NewEncoder(out).Encode(u)
+		return printJSON(out, u)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, value string) { fmt.Fprintf(table, "%s\t%s\n", name, value) }
@@ -149,6 +226,9 @@ func showUser(ctx context.Context, out io.Writer, f adminFlags, name string) err
 	row("created", when(u.Created))
 	row("updated", when(u.Updated))
 	row("last sign-in", when(u.LastLogin))
+	if u.Blocked != nil {
+		row("blocked", u.Blocked.String())
+	}
 	for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
 		row("attribute "+name, strings.Join(u.Attributes[name], ", "))
 	}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitgate/jitgate/provision/audit"
+)
+
+// completePage is how much the shell is offered at a time.
+const completePage = "200"
+
+// A completer returns what a word on the command line may be, according to the
+// running gateway. Where there is none, it returns nothing.
+type completer func(ctx context.Context, f adminFlags) []string
+
+// completeWith completes the argument of a command about one thing.
+func completeWith(c *cobra.Command, complete completer) {
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete.offer(c, args, typed)
+	}
+}
+
+// completeFlags completes the flags of c and of all commands below it.
+func completeFlags(c *cobra.Command) {
+	for name, complete := range map[string]completer{
+		"directory": completeDirectories, "idp": completeIdPs, "user": completeUsers, "event": completeEvents, "output": completeOutputs,
+	} {
+		if c.Flags().Lookup(name) != nil {
+			_ = c.RegisterFlagCompletionFunc(name, complete.offer) // an error would mean that the flag is not there
+		}
+	}
+	for _, sub := range c.Commands() {
+		completeFlags(sub)
+	}
+}
+
+// offer returns what the word that was begun may become.
+func (complete completer) offer(c *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	var f adminFlags
+	f.config, _ = c.Flags().GetString("config") // without such a flag there is no gateway to ask
+	f.directory, _ = c.Flags().GetString("directory")
+	return withPrefix(complete(c.Context(), f), typed)
+}
+
+func withPrefix(words []string, typed string) ([]string, cobra.ShellCompDirective) {
+	var fit []string
+	for _, w := range words {
+		if strings.HasPrefix(w, typed) {
+			fit = append(fit, w)
+		}
+	}
+	return fit, cobra.ShellCompDirectiveNoFileComp
+}
+
+func completeUsers(ctx context.Context, f adminFlags) []string {
+	var answer usersAnswer
+	q := url.Values{"directory": {f.directory}, "limit": {completePage}}
+	if askGateway(ctx, f.config, "GET /users?"+q.Encode(), &answer) != nil {
+		return nil
+	}
+	var names []string
+	for _, u := range answer.Users {
+		names = append(names, u.UserName)
+	}
+	return names
+}
+
+func completeGroups(ctx context.Context, f adminFlags) []string {
+	groups, err := askGroups(ctx, f, "")
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
+func completeDirectories(ctx context.Context, f adminFlags) []string {
+	var answer directoriesAnswer
+	if askGateway(ctx, f.config, "GET /directories", &answer) != nil {
+		return nil
+	}
+	var names []string
+	for _, d := range answer.Directories {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+func completeIdPs(ctx context.Context, f adminFlags) []string {
+	var answer directoriesAnswer
+	if askGateway(ctx, f.config, "GET /directories", &answer) != nil {
+		return nil
+	}
+	var names []string
+	for _, d := range answer.Directories {
+		names = append(names, d.IdPs...)
+	}
+	return names
+}
+
+func completeEvents(context.Context, adminFlags) []string { return audit.Types() }
+
+func completeOutputs(context.Context, adminFlags) []string { return []string{"table", "json"} }

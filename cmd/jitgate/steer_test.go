@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/proxy"
+)
+
+// get returns the status that a browser's script gets for a page of a gateway's
+// host, from another gateway if its port says so.
+func (r *replica) get(t *testing.T, b *testenv.Browser, path string) int {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, r.base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := b.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+// fails runs a command that has to end with an exit status, and returns what it
+// printed to standard error.
+func fails(t *testing.T, code int, in string, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if got := run(t.Context(), args, stdio{strings.NewReader(in), &stdout, &stderr}); got != code {
+		t.Fatalf("jitgate %s: exit status %d, want %d: %s%s", strings.Join(args, " "), got, code, stdout.String(), stderr.String())
+	}
+	return stderr.String()
+}
+
+// TestBlock keeps a user out and lets them in again, by the command line.
+func TestBlock(t *testing.T) {
+	t.Parallel()
+	g := adminSite(t)
+	ann := g.signIn(t)
+	if got := output(t, "users", "block", "ANN@acme.example", "-c", g.file); got != "ann@acme.example is blocked; sign-ins ended: 1\n" {
+		t.Errorf("block printed %q", got)
+	}
+	if got := g.get(t, ann, "/page"); got != http.StatusUnauthorized {
+		t.Errorf("blocked: status %d, want 401", got)
+	}
+	if got := output(t, "users", "list", "-c", g.file); !strings.Contains(got, "  administrator\n") {
+		t.Errorf("users list printed %q, want it to say who blocked", got)
+	}
+	if got := output(t, "users", "show", "ann@acme.example", "-c", g.file); !strings.Contains(got, "\nblocked            administrator since 2") {
+		t.Errorf("users show printed %q, want it to say who blocked", got)
+	}
+	page, err := testenv.NewBrowser(t, nil).Login(g.base+"/page", "", "ann", "ann")
+	if err != nil || page.Status != http.StatusForbidden || !strings.Contains(page.Text(), "user_blocked") {
+		t.Errorf("signing in: %v, %v, want user_blocked", page, err)
+	}
+	if got := output(t, "users", "unblock", "ann@acme.example", "-c", g.file); got != "ann@acme.example may sign in\n" {
+		t.Errorf("unblock printed %q", got)
+	}
+	g.signIn(t)
+	if got := fails(t, 1, "", "users", "block", "typo", "-c", g.file); !strings.HasPrefix(got, "jitgate: no user \"typo\"\nhint: ") {
+		t.Errorf("block of nobody: %q", got)
+	}
+	trail := output(t, "audit", "-c", g.file, "--user", "ann@acme.example", "-o", "json")
+	for _, want := range []string{`"type":"user_blocked"`, `"reason":"administrator"`, `"type":"user_unblocked"`, `"client":"admin"`} {
+		if !strings.Contains(trail, want) {
+			t.Errorf("trail lacks %s: %s", want, trail)
+		}
+	}
+}
+
+// TestDeleteDirectory deletes a directory and creates it again, by the command
+// line.
+func TestDeleteDirectory(t *testing.T) {
+	t.Parallel()
+	g := adminSite(t)
+	ann := g.signIn(t)
+	const asked = "This deletes the directory \"acme\" and its 1 user, and ends their sessions.\nType its name to go on: "
+	for _, typed := range []string{"", "\n", "ACME\n", "empty\n"} {
+		if got := fails(t, 1, typed, "directories", "delete", "acme", "-c", g.file); !strings.HasPrefix(got, asked+"jitgate: ") || !strings.Contains(got, "nothing was deleted") {
+			t.Errorf("having typed %q: %q", typed, got)
+		}
+	}
+	if got := g.get(t, ann, "/page"); got != http.StatusOK {
+		t.Errorf("before: status %d, want 200", got)
+	}
+	if got := fails(t, 0, "acme\n", "directories", "delete", "acme", "-c", g.file); got != asked {
+		t.Errorf("having typed the name: %q", got)
+	}
+	if got := g.get(t, ann, "/page"); got != http.StatusUnauthorized {
+		t.Errorf("after: status %d, want 401", got)
+	}
+	if got := output(t, "directories", "show", "acme", "-c", g.file); !strings.Contains(got, "\nstate               deleted since 2") || !strings.Contains(got, "\nusers               0\n") {
+		t.Errorf("show printed %q", got)
+	}
+	if got := fails(t, 1, "", "directories", "delete", "acme", "--yes", "-c", g.file); !strings.Contains(got, "deleted already") {
+		t.Errorf("deleting it again: %q", got)
+	}
+	if got := output(t, "directories", "create", "acme", "-c", g.file); !strings.Contains(got, "\nstate               open\n") {
+		t.Errorf("create printed %q", got)
+	}
+	g.signIn(t)
+	if got := output(t, "directories", "delete", "acme", "--yes", "-c", g.file); got != "directory acme is deleted; users deleted: 1\n" {
+		t.Errorf("delete --yes printed %q", got)
+	}
+}
+
+// TestRevokeAll ends the sessions of an identity provider, and all.
+func TestRevokeAll(t *testing.T) {
+	t.Parallel()
+	g := adminSite(t)
+	for _, flag := range []string{"--idp=acme", "--all"} {
+		ann := g.signIn(t)
+		if got := output(t, "sessions", "revoke", flag, "-c", g.file); got != "sessions ended: 1, sign-ins: 1\n" {
+			t.Errorf("revoke %s printed %q", flag, got)
+		}
+		if got := g.get(t, ann, "/page"); got != http.StatusUnauthorized {
+			t.Errorf("after revoke %s: status %d, want 401", flag, got)
+		}
+	}
+	ann := g.signIn(t)
+	if got := fails(t, 1, "", "sessions", "revoke", "--idp", "typo", "-c", g.file); !strings.Contains(got, `no identity provider "typo"`) {
+		t.Errorf("revoke of nobody: %q", got)
+	}
+	if ended := jsonLines[proxy.Session](t, output(t, "sessions", "revoke", "--all", "-o", "json", "-c", g.file)); len(ended) != 1 || ended[0].User != "ann@acme.example" {
+		t.Errorf("revoke --all -o json printed %+v, want ann's session", ended)
+	}
+	if got := g.get(t, ann, "/page"); got != http.StatusUnauthorized {
+		t.Errorf("after revoke --all: status %d, want 401", got)
+	}
+}
+
+// TestReloadReplicas changes a group's rule in the files of two gateways on one
+// Redis: an open session loses access at its next request on both. The identity
+// provider is not asked for anything in between.
+func TestReloadReplicas(t *testing.T) {
+	t.Parallel()
+	idp := localIdP(t)
+	text := fmt.Sprintf(oneIdP, fmt.Sprintf("{addresses: [%q], key_prefix: %q}", testenv.RedisServer(t).Addr, testenv.Prefix(t)), idp.EntityID(), echoUpstream(t).URL)
+	text = strings.Replace(text, "any_user: true", "groups: [members]", 1) + "groups: [{name: members, rule: {attribute: userName, starts_with: ann}}]\n"
+	s := newSite(t)
+	first := s.start("127.0.0.1", 0, text)
+	second := s.start("127.0.0.1", first.listen, text)
+	if err := idp.AddSP([]byte(output(t, "metadata", "-c", first.file, "--idp", "acme"))); err != nil {
+		t.Fatal(err)
+	}
+	ann := first.signIn(t)
+	other := *second // the same session, at the other gateway's own port
+	other.base = fmt.Sprintf("http://127.0.0.1:%d", second.listen)
+	want := func(what string, status int) {
+		t.Helper()
+		for name, r := range map[string]*replica{"first": first, "second": &other} {
+			if got := r.get(t, ann, "/page"); got != status {
+				t.Errorf("%s, at the %s gateway: status %d, want %d", what, name, got, status)
+			}
+		}
+	}
+	want("before", http.StatusOK)
+	for _, change := range []struct {
+		old, new string
+		status   int
+	}{
+		{"starts_with: ann", "starts_with: bob", http.StatusForbidden},
+		{"starts_with: bob", "ends_with: example", http.StatusOK},
+	} {
+		for _, r := range []*replica{first, second} {
+			data, err := os.ReadFile(r.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(r.file, bytes.Replace(data, []byte(change.old), []byte(change.new), 1), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := output(t, "reload", "-c", r.file); got != r.file+": in use\n" {
+				t.Errorf("reload printed %q", got)
+			}
+		}
+		want(change.new, change.status)
+	}
+
+	// The other way round: a user who is blocked at one loses access at both.
+	output(t, "users", "block", "ann@acme.example", "-c", second.file)
+	want("blocked at the second", http.StatusUnauthorized)
+	output(t, "users", "unblock", "ann@acme.example", "-c", first.file)
+	ann = first.signIn(t)
+	want("unblocked at the first", http.StatusOK)
+}
