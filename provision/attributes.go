@@ -62,35 +62,58 @@ type claims struct {
 // read checks what an assertion says: its attributes, by the names that they
 // have there. It looks at nothing but that and the configuration.
 func (p *idp) read(sent map[string][]string) (claims, *Refusal) {
+	c, refusals := p.readAll(sent)
+	if len(refusals) > 0 {
+		return c, refusals[0]
+	}
+	return c, nil
+}
+
+// readAll is read, and returns everything that is wrong.
+func (p *idp) readAll(sent map[string][]string) (claims, []*Refusal) {
 	c := claims{values: make(map[string][]string), missing: make(map[string]lack)}
+	var refusals []*Refusal
+	domainWrong := false
 	for _, a := range p.attributes {
-		if !p.jit && !a.identity() && a.Name != email {
-			continue // the stored ones stay as they are
-		}
-		values, why, refusal := a.read(sent)
-		if refusal == nil && why != 0 {
-			c.missing[a.Name] = why
-			refusal = a.refuseMissing(p.jit, why)
-		}
-		if refusal != nil {
-			return c, refusal
-		}
-		if refusal := p.take(&c, a, values); refusal != nil {
-			return c, refusal
+		if refusal := p.readAttribute(&c, a, sent); refusal != nil {
+			refusals = append(refusals, refusal)
+			domainWrong = domainWrong || a.Name == domain
 		}
 	}
-	if c.domain == "" {
-		if len(p.domains) != 1 {
-			return c, &Refusal{Code: CodeDomainMissing, Attribute: domain, Sent: p.sentName(domain), lack: c.missing[domain]}
-		}
+	switch {
+	case c.domain != "" || domainWrong:
+	case len(p.domains) == 1:
 		c.domain = p.domains[0]
+	default:
+		refusals = append(refusals, &Refusal{Code: CodeDomainMissing, Attribute: domain, Sent: p.sentName(domain), lack: c.missing[domain]})
 	}
 	groups, refusal := p.groups(sent)
 	if refusal != nil {
-		return c, refusal
+		refusals = append(refusals, refusal)
 	}
 	c.groups, c.ignored = groups, p.ignored(sent)
-	return c, nil
+	return c, refusals
+}
+
+// readAttribute puts into c what an assertion says of a.
+func (p *idp) readAttribute(c *claims, a attribute, sent map[string][]string) *Refusal {
+	if !p.looksAt(a) {
+		return nil // the stored ones stay as they are
+	}
+	values, why, refusal := a.read(sent)
+	if refusal == nil && why != 0 {
+		c.missing[a.Name] = why
+		refusal = a.refuseMissing(p.jit, why)
+	}
+	if refusal != nil {
+		return refusal
+	}
+	return p.take(c, a, values)
+}
+
+// looksAt reports whether a login at the identity provider depends on a.
+func (p *idp) looksAt(a attribute) bool {
+	return p.jit || a.identity() || a.Name == email
 }
 
 // read returns the values of a, or why there are none.
@@ -235,13 +258,17 @@ func (p *idp) sentName(name string) string {
 	return name
 }
 
+// usesName reports whether anything uses an attribute of that name in an assertion.
+func (p *idp) usesName(name string) bool {
+	return name == p.groupsFrom || slices.ContainsFunc(p.attributes, func(a attribute) bool { return a.sent == name })
+}
+
 // ignored returns the names in the assertion that nothing uses, sorted, long
 // ones cut short.
 func (p *idp) ignored(sent map[string][]string) []string {
 	var names []string
 	for name := range sent {
-		used := func(a attribute) bool { return a.sent == name }
-		if name != p.groupsFrom && !slices.ContainsFunc(p.attributes, used) {
+		if !p.usesName(name) {
 			short := name[:min(len(name), maxIgnoredName)]
 			names = append(names, strings.ToValidUTF8(short, "\ufffd"))
 		}

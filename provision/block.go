@@ -109,7 +109,7 @@ func (r *Registry) remark(ctx context.Context, directory, id string, by audit.Ev
 		if mark == nil {
 			return nil, true, nil
 		}
-		done, err := r.mark(ctx, directory, r.keys(directory).blocks, id, old, mark, e)
+		done, err := r.mark(ctx, r.keys(directory), marking{r.keys(directory).blocks, id, old, mark}, e)
 		if done || err != nil {
 			return []audit.Event{e}, true, err
 		}
@@ -130,25 +130,33 @@ func (r *Registry) refuseBlocked(ctx context.Context, e audit.Event, u stored, r
 	blocked := e
 	blocked.Type, blocked.UserName, blocked.Reason = audit.UserBlocked, r.auditName(u.UserName), u.blocked.Reason
 	events := []audit.Event{blocked, failed(e, refusal)}
-	done, err := r.mark(ctx, e.Directory, r.keys(e.Directory).blocks, u.ID, u.mark, u.blocked, events...)
+	k := r.keys(e.Directory)
+	done, err := r.mark(ctx, k, marking{k.blocks, u.ID, u.mark, u.blocked}, events...)
 	if err != nil || !done {
 		return Outcome{}, false, err
 	}
 	return Outcome{Events: events}, true, refusal
 }
 
-// mark sets a mark under a field of a hash, nil for none, and records events. It
-// reports whether it did: not where the mark is no longer as it was read.
-func (r *Registry) mark(ctx context.Context, directory, key, field, old string, mark any, events ...audit.Event) (bool, error) {
+// A marking is a change of a mark beside the users.
+type marking struct {
+	key, field string // of the hash
+	old        string // the mark as it was read, "" for none
+	mark       any    // the new one, nil for none
+}
+
+// mark does m and records events, as a whole or not at all. It reports whether it
+// did: not where the mark is no longer as it was read.
+func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.Event) (bool, error) {
 	text := ""
-	if mark != nil {
-		data, err := json.Marshal(mark)
+	if m.mark != nil {
+		data, err := json.Marshal(m.mark)
 		if err != nil {
 			return false, fmt.Errorf("encoding a mark: %w", err)
 		}
 		text = string(data)
 	}
-	args := []any{field, old, text, audit.Field, audit.MaxLen}
+	args := []any{m.field, m.old, text, audit.Field, audit.MaxLen}
 	for _, e := range events {
 		line, err := e.Encode()
 		if err != nil {
@@ -156,7 +164,7 @@ func (r *Registry) mark(ctx context.Context, directory, key, field, old string, 
 		}
 		args = append(args, line)
 	}
-	reply, err := r.markScript.Run(ctx, r.rdb, []string{key, r.keys(directory).audit}, args...).Text()
+	reply, err := r.markScript.Run(ctx, r.rdb, []string{m.key, k.audit}, args...).Text()
 	if err != nil {
 		return false, fmt.Errorf("writing a mark: %w", err)
 	}

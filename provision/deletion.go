@@ -56,7 +56,8 @@ func (r *Registry) CloseDirectory(ctx context.Context, directory string, by audi
 	}
 	e := by
 	e.Type, e.Time, e.Directory = audit.DirectoryDeleted, r.time(), directory
-	done, err := r.mark(ctx, directory, r.keys(directory).state, closedField, "", tombstone{Since: e.Time}, e)
+	k := r.keys(directory)
+	done, err := r.mark(ctx, k, marking{k.state, closedField, "", tombstone{Since: e.Time}}, e)
 	if err != nil || !done { // closed by somebody else
 		return nil, err
 	}
@@ -120,7 +121,8 @@ func (r *Registry) CreateDirectory(ctx context.Context, directory string, by aud
 	}
 	e := by
 	e.Type, e.Time, e.Directory = audit.DirectoryCreated, r.time(), directory
-	done, err := r.mark(ctx, directory, r.keys(directory).state, closedField, old, nil, e)
+	k := r.keys(directory)
+	done, err := r.mark(ctx, k, marking{k.state, closedField, old, nil}, e)
 	if err != nil || !done {
 		return nil, err
 	}

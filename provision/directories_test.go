@@ -37,6 +37,10 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"IdPs":        func() { w.IdPs("acme.example") },
 			"Members":     func() { w.Members(ctx, "staff", "", "", 10) },
 			"Why":         func() { w.Why(u) },
+			"Explain": func() {
+				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "ann", "department", "Legal")}, true)
+				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "bob")}, true)
+			},
 
 			// What these write lies beside the users: no record and no index changes.
 			"Block":           func() { w.Block(ctx, "acme", u.ID, byAdmin) },

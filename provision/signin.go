@@ -33,10 +33,10 @@ const maxRecord = 64 << 10
 // provider has to send. Any other error from [Registry.SignIn] means that the
 // login could not be decided or recorded: the store is not available.
 type Refusal struct {
-	Code      string // one of the codes above
-	Attribute string // our name of the attribute at fault; "groups" for the asserted groups
-	Sent      string // the name that the assertion has for it
-	Detail    string // more, for the log; has no value but the domain that came; may be empty
+	Code      string `json:"code"`                // one of the codes above
+	Attribute string `json:"attribute,omitempty"` // our name of the attribute at fault; "groups" for the asserted groups
+	Sent      string `json:"sent,omitempty"`      // the name that the assertion has for it
+	Detail    string `json:"detail,omitempty"`    // more, for the log; has no value but the domain that came; may be empty
 
 	lack lack // how the attribute was missing
 }
