@@ -240,7 +240,7 @@ func (p *idp) checkEmail(a attribute, value string) *Refusal {
 func (a attribute) mismatch(got string) *Refusal {
 	r := &Refusal{Code: CodeDomainMismatch, Attribute: a.Name, Sent: a.sent, Detail: "its domain is none of the directory's"}
 	if !a.Sensitive {
-		r.Detail = fmt.Sprintf("%q is none of the directory's domains", got)
+		r.Domain, r.Detail = got, fmt.Sprintf("%q is none of the directory's domains", got)
 	}
 	return r
 }

@@ -36,6 +36,7 @@ type Refusal struct {
 	Code      string `json:"code"`                // one of the codes above
 	Attribute string `json:"attribute,omitempty"` // our name of the attribute at fault; "groups" for the asserted groups
 	Sent      string `json:"sent,omitempty"`      // the name that the assertion has for it
+	Domain    string `json:"domain,omitempty"`    // that came and does not fit, if the attribute is not sensitive
 	Detail    string `json:"detail,omitempty"`    // more, for the log; has no value but the domain that came; may be empty
 
 	lack lack // how the attribute was missing

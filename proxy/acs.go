@@ -102,16 +102,23 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	if err != nil {
 		return nil, provision.Outcome{}, err
 	}
-	in := provision.SignIn{IdP: idp, Attributes: make(map[string][]string), RequestID: ev.id, Client: ev.client}
-	for _, a := range identity.Attributes {
-		in.Attributes[a.Name] = append(in.Attributes[a.Name], a.Values...)
-	}
+	in := provision.SignIn{IdP: idp, Attributes: sentAttributes(identity), RequestID: ev.id, Client: ev.client}
 	outcome, err := g.users.SignIn(ctx, in)
 	if err != nil {
 		return nil, outcome, err
 	}
 	ev.user = g.users.LogName(outcome.User)
 	return identity, outcome, nil
+}
+
+// sentAttributes returns the values of each attribute, in their order. One that
+// came several times has the values of all.
+func sentAttributes(identity *samlsp.Identity) map[string][]string {
+	sent := make(map[string][]string)
+	for _, a := range identity.Attributes {
+		sent[a.Name] = append(sent[a.Name], a.Values...)
+	}
+	return sent
 }
 
 // newRecord returns the session that a login makes, but for its host.

@@ -38,8 +38,9 @@ type problem struct {
 	link     *page.Link // what to do now
 	app      string
 	user     string
-	loginURL string // JSON alone
-	cause    error  // for the log alone
+	refusal  *provision.Refusal // what the identity provider has to send, or nil
+	loginURL string             // JSON alone
+	cause    error              // for the log alone
 }
 
 func (p *problem) Error() string {
@@ -92,7 +93,7 @@ func refused(err error, restart string) error {
 		return p
 	}
 	if r, ok := errors.AsType[*provision.Refusal](err); ok {
-		p.code, p.text = r.Code, explain(r)
+		p.code, p.text, p.refusal = r.Code, explain(r), r
 		return p
 	}
 	return err
@@ -184,10 +185,14 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 	if p.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "5")
 	}
+	var attribute, domain string
+	if p.refusal != nil {
+		attribute, domain = p.refusal.Sent, p.refusal.Domain
+	}
 	if acceptsHTML(r) {
 		page.Error{
 			Site: g.siteOf(ev.host), Title: title, Text: text, Code: p.code, RequestID: ev.id,
-			App: p.app, User: p.user, Link: p.link,
+			App: p.app, User: p.user, Attribute: attribute, Domain: domain, Link: p.link,
 		}.Write(w, p.status)
 		return
 	}
@@ -195,9 +200,11 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 		Error     string `json:"error"`
 		Message   string `json:"message"`
 		App       string `json:"app,omitempty"`
+		Attribute string `json:"attribute,omitempty"`
+		Domain    string `json:"domain,omitempty"`
 		LoginURL  string `json:"login_url,omitempty"`
 		RequestID string `json:"request_id"`
-	}{p.code, text, p.app, p.loginURL, ev.id})
+	}{p.code, text, p.app, attribute, domain, p.loginURL, ev.id})
 }
 
 // acceptsHTML reports whether the client is one that shows pages.

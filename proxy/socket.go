@@ -39,6 +39,7 @@ const maxList = 1000
 //	                                      asked without a next left
 //	GET /audit?directory=&user=&idp=&event=&since=&after=&limit=
 //	                                      a [provision.Trail]; since is in RFC 3339
+//	POST /explain                         an [Explanation], to a [Question]
 //	GET /sessions?directory=&user=&after=&limit=
 //	                                      {"sessions": […], "next": "…"}, each a [Session]: those of one user, by
 //	                                      user ID or userName, or of all

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,11 @@ func when(t time.Time) string {
 // and decodes its JSON answer into answer. A question is a method and a path,
 // like "GET /users".
 func askGateway(ctx context.Context, file, question string, answer any) error {
+	return askGatewayWith(ctx, file, question, nil, answer)
+}
+
+// askGatewayWith is askGateway for a question that has a body, as JSON.
+func askGatewayWith(ctx context.Context, file, question string, body, answer any) error {
 	socket, err := adminSocket(file)
 	if err != nil {
 		return err
@@ -65,7 +71,11 @@ func askGateway(ctx context.Context, file, question string, answer any) error {
 		},
 	}
 	method, path, _ := strings.Cut(question, " ")
-	req, err := http.NewRequestWithContext(ctx, method, "http://jitgate"+path, nil)
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://jitgate"+path, bytes.NewReader(data))
 	if err != nil {
 		return err
 	}

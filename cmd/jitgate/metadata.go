@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/samlsp"
 )
 
 func metadataCommand(std stdio) *cobra.Command {
@@ -36,8 +37,7 @@ give each IdP its own metadata. The running gateway serves the same at
 			}
 			sp, ok := sps[idp]
 			if !ok {
-				names := slices.Sorted(maps.Keys(sps))
-				return hintError{fmt.Errorf("no identity provider %q in %q", idp, file), "there is: " + strings.Join(names, ", ")}
+				return noIdP(idp, file, sps)
 			}
 			xml, err := sp.Metadata()
 			if err != nil {
@@ -50,4 +50,10 @@ give each IdP its own metadata. The running gateway serves the same at
 	configFlag(c, &file)
 	c.Flags().StringVar(&idp, "idp", "", "the `name` of the identity provider in the configuration")
 	return c
+}
+
+// noIdP is the error for an identity provider that is not in the file.
+func noIdP(name, file string, there map[string]*samlsp.SP) error {
+	names := slices.Sorted(maps.Keys(there))
+	return hintError{fmt.Errorf("no identity provider %q in %q", name, file), "there is: " + strings.Join(names, ", ")}
 }

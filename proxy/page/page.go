@@ -110,6 +110,8 @@ type Error struct {
 	RequestID string
 	App       string // that it is about, or ""
 	User      string // who is signed in, or ""
+	Attribute string // of the assertion that is at fault, or ""
+	Domain    string // that is at fault, or ""
 	Link      *Link  // what to do now, or nil
 }
 

@@ -24,7 +24,7 @@ func pages() map[string]interface {
 		"login rd":   Login{Target: Target{Return: nasty}},
 		"choose":     Choose{Site: nasty, Target: target, Domain: nasty, IdPs: []string{nasty, "b"}},
 		"post":       Post{Site: nasty, Action: "https://idp.example/sso?a=1&b=2", SAMLRequest: nasty, RelayState: nasty},
-		"error":      Error{Site: nasty, Title: nasty, Text: nasty, Code: nasty, RequestID: nasty, App: nasty, User: nasty, Link: &Link{URL: nasty, Text: nasty}},
+		"error":      Error{Site: nasty, Title: nasty, Text: nasty, Code: nasty, RequestID: nasty, App: nasty, User: nasty, Attribute: nasty, Domain: nasty, Link: &Link{URL: nasty, Text: nasty}},
 		"logout":     Logout{Site: nasty, User: nasty},
 		"signed out": SignedOut{Site: nasty},
 		"session":    Session{Site: nasty, User: nasty, Email: nasty, Groups: []string{nasty}, Expires: time.Now(), Apps: []Link{{URL: nasty, Text: nasty}}},
