@@ -43,7 +43,7 @@ type Form struct {
 // It asks for nothing but an answer by POST: no NameID format, no context, no
 // fresh login, so that the IdP sends what it is set up to send.
 func (sp *SP) Begin(relayState string) (Begun, error) {
-	p, err := sp.current()
+	p, err := sp.current(time.Now())
 	if err != nil {
 		return Begun{}, err
 	}

@@ -64,7 +64,7 @@ func FuzzPreflight(f *testing.F) {
 				r.read(assertion)
 			}
 		}
-		for _, verifier := range []saml.SignatureVerifier{believer{}, &verifier{certificates: r.idp.certificates}} {
+		for _, verifier := range []saml.SignatureVerifier{believer{}, &verifier{certificates: r.idp.certificates, now: r.now}} {
 			crewjam := saml.ServiceProvider{EntityID: "sp", AcsURL: sp.acs, MetadataURL: sp.acs,
 				IDPMetadata: r.idp.descriptor, AllowIDPInitiated: true, SignatureVerifier: verifier}
 			crewjam.ParseXMLResponse(text, nil, sp.acs)

@@ -256,7 +256,7 @@ func signedMetadata(data []byte, signers []*x509.Certificate) ([]byte, error) {
 	if err != nil {
 		return nil, notSigned(err)
 	}
-	signed, err := verify(root, signers)
+	signed, _, err := verify(root, signers, time.Now())
 	if err != nil {
 		return nil, notSigned(err)
 	}

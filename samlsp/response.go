@@ -32,7 +32,7 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 	if requestID == "" && !sp.o.Unsolicited {
 		return nil, refuse(checkUnsolicited, "", "an answer to a request")
 	}
-	p, err := sp.current()
+	p, err := sp.current(time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func open(text []byte) (*message, error) {
 func (r *response) envelope(m *message) (*responseXML, error) {
 	text := m.text
 	if m.outline.responseSigned {
-		signed, err := verify(m.root, r.idp.certificates)
+		signed, _, err := verify(m.root, r.idp.certificates, r.now)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +207,7 @@ func (r *response) envelope(m *message) (*responseXML, error) {
 // its text, or its ciphertext.
 func (r *response) assertion(m *message, envelope *responseXML) (*assertionXML, error) {
 	if m.outline.assertSigned {
-		signed, err := verify(m.root.SelectElement("Assertion"), r.idp.certificates)
+		signed, _, err := verify(m.root.SelectElement("Assertion"), r.idp.certificates, r.now)
 		if err != nil {
 			return nil, r.sealed(m.outline, err)
 		}
@@ -251,7 +251,7 @@ func (r *response) secondOpinion(text []byte, assertionID string) error {
 		AcsURL:            r.sp.acs,
 		IDPMetadata:       r.idp.descriptor,
 		AllowIDPInitiated: r.requestID == "",
-		SignatureVerifier: &verifier{certificates: r.idp.certificates, responseVerified: r.responseVerified},
+		SignatureVerifier: &verifier{certificates: r.idp.certificates, now: r.now, responseVerified: r.responseVerified},
 		// It reads the last Audience of several alone, and takes none for all.
 		// checkAssertion has read them as the specification says.
 		ValidateAudienceRestriction: func(*saml.Assertion) error { return nil },
@@ -273,6 +273,7 @@ func (r *response) secondOpinion(text []byte, assertionID string) error {
 // when the message says which of them it means.
 type verifier struct {
 	certificates     []*x509.Certificate
+	now              time.Time
 	responseVerified bool
 }
 
@@ -283,6 +284,6 @@ func (v *verifier) VerifySignature(_ *dsig.ValidationContext, el *etree.Element)
 	if el.Tag == "Response" && v.responseVerified {
 		return nil
 	}
-	_, err := verify(el, v.certificates)
+	_, _, err := verify(el, v.certificates, v.now)
 	return err
 }

@@ -182,17 +182,17 @@ func (sp *SP) openSource() error {
 // Ready returns nil when logins can begin and finish, else an error that is
 // ErrNoMetadata.
 func (sp *SP) Ready() error {
-	_, err := sp.current()
+	_, err := sp.current(time.Now())
 	return err
 }
 
-// current returns the IdP as its metadata describes it.
-func (sp *SP) current() (*idp, error) {
+// current returns the IdP as its metadata describes it, if that is good at the time.
+func (sp *SP) current(at time.Time) (*idp, error) {
 	p := sp.idp.Load()
 	if p == nil {
 		return nil, fmt.Errorf("%q: %w", sp.o.Name, ErrNoMetadata)
 	}
-	if !p.validUntil.IsZero() && !time.Now().Before(p.validUntil) {
+	if !p.validUntil.IsZero() && !at.Before(p.validUntil) {
 		return nil, fmt.Errorf("%q: %w: valid until %s", sp.o.Name, ErrNoMetadata, p.validUntil.Format(time.RFC3339))
 	}
 	return p, nil

@@ -16,56 +16,64 @@ import (
 )
 
 // verify checks the enveloped signature of el with each of the certificates in
-// turn, and returns what was signed: el as the canonical form has it, without the
-// signature. It is only for elements that passed the preflight, which is what
-// says that the signature is a child of el, over el and by allowed algorithms.
+// turn, and returns what was signed, which is el as the canonical form has it,
+// without the signature; and the certificate. It is only for elements that passed
+// the preflight, which is what says that the signature is a child of el, over el
+// and by allowed algorithms.
 //
 // KeyInfo is taken off before: the key is that of a certificate in the metadata
-// or none. Certificates out of their time are passed over.
-func verify(el *etree.Element, certificates []*x509.Certificate) (*etree.Element, error) {
-	ctx, err := etreeutils.NSBuildParentContext(el)
+// or none. Certificates out of their time at that time are passed over.
+func verify(el *etree.Element, certificates []*x509.Certificate, at time.Time) (*etree.Element, *x509.Certificate, error) {
+	detached, err := detach(el)
 	if err != nil {
-		return nil, refuse(checkSignature, plain(err), "")
-	}
-	detached, err := etreeutils.NSDetatch(ctx, el)
-	if err != nil {
-		return nil, refuse(checkSignature, plain(err), "")
+		return nil, nil, refuse(checkSignature, plain(err), "")
 	}
 	signature := detached.SelectElement("Signature")
 	if signature == nil {
-		return nil, refuse(checkUnsigned, el.Tag, "")
+		return nil, nil, refuse(checkUnsigned, el.Tag, "")
 	}
 	if info := signature.SelectElement("KeyInfo"); info != nil {
 		signature.RemoveChild(info)
 	}
 	value := signature.SelectElement("SignatureValue")
 	if value == nil {
-		return nil, refuse(checkSignature, "no value", "")
+		return nil, nil, refuse(checkSignature, "no value", "")
 	}
 	raw, err := base64.StdEncoding.DecodeString(stripSpace(value.Text()))
 	if err != nil || len(raw) == 0 {
-		return nil, refuse(checkSignature, "no base64 in its value", "")
+		return nil, nil, refuse(checkSignature, "no base64 in its value", "")
 	}
 	var last error = refuse(checkCertificateExpired, "", "a certificate in its time")
 	for _, certificate := range certificates {
-		if !inTime(certificate, time.Now()) {
+		if !inTime(certificate, at) {
 			continue
 		}
 		value.SetText(base64.StdEncoding.EncodeToString(signatureFor(certificate, raw)))
-		signed, err := verifyWith(detached, certificate)
+		signed, err := verifyWith(detached, certificate, at)
 		if err != nil {
 			last = refuse(checkSignature, el.Tag+": "+plain(err), "")
 			continue
 		}
-		return signed, nil
+		return signed, certificate, nil
 	}
-	return nil, last
+	return nil, nil, last
 }
 
-// verifyWith checks the signature of el with that certificate's key.
-func verifyWith(el *etree.Element, certificate *x509.Certificate) (*etree.Element, error) {
+// detach returns a copy of el that stands alone, with the namespaces around it.
+func detach(el *etree.Element) (*etree.Element, error) {
+	ctx, err := etreeutils.NSBuildParentContext(el)
+	if err != nil {
+		return nil, err
+	}
+	return etreeutils.NSDetatch(ctx, el)
+}
+
+// verifyWith checks the signature of el with that certificate's key. The library
+// looks at the certificate's time too.
+func verifyWith(el *etree.Element, certificate *x509.Certificate, at time.Time) (*etree.Element, error) {
 	v := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{certificate}})
 	v.IdAttribute = "ID"
+	v.Clock = dsig.NewFakeClockAt(at)
 	signed, err := v.Validate(el)
 	if err != nil {
 		return nil, err
