@@ -4,6 +4,9 @@ package samlsp
 // people search logs for them. In the order in which a response meets
 // them.
 const (
+	// Before anything is read.
+	checkUnsolicited = "unsolicited" // answers no request, where that is not allowed
+
 	// The envelope, before any XML is read.
 	checkTooLarge = "too_large" // the base64 text is longer than 512 KiB
 	checkEncoding = "encoding"  // not strict base64, in one piece or in even lines
@@ -32,7 +35,6 @@ const (
 	checkDestination       = "wrong_destination"   // Destination missing, or not our ACS
 	checkIssuer            = "wrong_issuer"        // Issuer missing, or not the entity ID of the IdP
 	checkInResponseTo      = "wrong_request"       // answers another request, or none
-	checkUnsolicited       = "unsolicited"         // answers no request, where that is not allowed
 	checkIssueInstant      = "wrong_issue_instant" // issued in the future, or too long ago
 	checkAssertionID       = "wrong_assertion_id"  // the Assertion's ID is no name of 16 to 256 characters
 	checkNameID            = "wrong_name_id"       // an empty NameID, or one of more than 1 KiB
@@ -45,8 +47,8 @@ const (
 	checkAuthnStatement    = "no_authn_statement"  // nothing says that the subject signed in
 	checkAuthnInstant      = "wrong_authn_instant" // signed in in the future
 	checkSessionExpired    = "session_expired"     // SessionNotOnOrAfter is past
-	checkAttribute         = "wrong_attribute"     // an Attribute without a Name
 	checkLibrary           = "library"             // crewjam/saml refuses what all of the above let pass
+	checkAttribute         = "wrong_attribute"     // an Attribute without a Name
 	checkPanic             = "panic"               // a library panicked
 	checkReplayedRequest   = "replayed_request"    // the request was answered already; code saml_replayed
 	checkReplayedAssertion = "replayed_assertion"  // the assertion was used already; code saml_replayed
