@@ -46,12 +46,7 @@ return 0`)}
 // which of them was used before; any other error that Redis did not answer, in
 // which case nobody may sign in.
 func (r *Replay) claim(ctx context.Context, idp, requestID, assertionID string, keep time.Duration) error {
-	checks := []string{checkReplayedAssertion}
-	keys := []string{r.key(idp, "a", assertionID)}
-	if requestID != "" {
-		checks = append(checks, checkReplayedRequest)
-		keys = append(keys, r.key(idp, "r", requestID))
-	}
+	checks, keys := r.keys(idp, requestID, assertionID)
 	keep = max(keep, minRemembered)
 	held, err := r.claims.Run(ctx, r.rdb, keys, rand.Text(), keep.Milliseconds()).Int()
 	if err != nil {
@@ -66,6 +61,44 @@ func (r *Replay) claim(ctx context.Context, idp, requestID, assertionID string, 
 		return &Refusal{Code: CodeReplayed, Check: check, Got: clip(used[check])}
 	}
 	return nil
+}
+
+// Used asks Redis whether a response with these IDs would be refused as used
+// before, by which check: replayed_assertion, replayed_request, or "" if not. It
+// claims nothing. What was used is remembered for as long as it could be used
+// again, so that an old response may be unknown.
+//
+// The error is that Redis did not answer.
+func (sp *SP) Used(ctx context.Context, requestID, assertionID string) (check string, err error) {
+	return sp.o.Replay.used(ctx, sp.o.Name, requestID, assertionID)
+}
+
+// used returns the check by which a response would be refused that has these IDs,
+// or "" where neither is remembered. It claims nothing.
+func (r *Replay) used(ctx context.Context, idp, requestID, assertionID string) (string, error) {
+	checks, keys := r.keys(idp, requestID, assertionID)
+	for i, key := range keys {
+		n, err := r.rdb.Exists(ctx, key).Result()
+		if err != nil {
+			return "", fmt.Errorf("looking up what was used: %w", err)
+		}
+		if n > 0 {
+			return checks[i], nil
+		}
+	}
+	return "", nil
+}
+
+// keys returns the keys that a response with these IDs claims, and the check that
+// each of them is for. An unsolicited one has no request.
+func (r *Replay) keys(idp, requestID, assertionID string) (checks, keys []string) {
+	checks = []string{checkReplayedAssertion}
+	keys = []string{r.key(idp, "a", assertionID)}
+	if requestID != "" {
+		checks = append(checks, checkReplayedRequest)
+		keys = append(keys, r.key(idp, "r", requestID))
+	}
+	return checks, keys
 }
 
 func (r *Replay) key(idp, kind, id string) string {

@@ -146,6 +146,33 @@ func TestRefusedClaimsNothing(t *testing.T) {
 	})
 }
 
+// Whether something was used can be asked, and asking uses nothing up.
+func TestUsed(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		r, prefix := newReplayRig(t, rdb)
+		m := r.good()
+		used := func(requestID, assertionID, want string) {
+			t.Helper()
+			got, err := r.sp.Used(t.Context(), requestID, assertionID)
+			if err != nil || got != want {
+				t.Errorf("Used = %q, %v; want %q", got, err, want)
+			}
+		}
+		used(requestID, m.AssertionID, "")
+		wantKeys(t, rdb, prefix, 0)
+		if _, err := r.sp.Finish(t.Context(), mustBase64(t, m), requestID); err != nil {
+			t.Fatal(err)
+		}
+		used(requestID, m.AssertionID, "replayed_assertion")
+		used("", m.AssertionID, "replayed_assertion")
+		used(requestID, "another", "replayed_request")
+		used("id-other", "another", "")
+		used("", "another", "")
+		wantKeys(t, rdb, prefix, 2)
+	})
+}
+
 // H02: a store that does not answer is no refusal, and lets nobody in.
 func TestReplayStoreDown(t *testing.T) {
 	t.Parallel()
@@ -160,6 +187,16 @@ func TestReplayStoreDown(t *testing.T) {
 	var refusal *samlsp.Refusal
 	if err == nil || id != nil || errors.As(err, &refusal) {
 		t.Errorf("Finish with the store down = %v, %v; want an error that is no refusal", id, err)
+	}
+}
+
+func TestUsedStoreDown(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	r, _ := newReplayRig(t, testenv.Client(t, server.Addr))
+	server.Stop()
+	if got, err := r.sp.Used(t.Context(), requestID, "y"); err == nil || got != "" {
+		t.Errorf("Used with the store down = %q, %v; want an error", got, err)
 	}
 }
 
