@@ -24,7 +24,8 @@ import (
 // Response was verified, unless the configuration says unsigned-response. Then an
 // attacker may have us decrypt what they like, and must not learn how far it got:
 // every failure until the signature inside has been verified is checkDecryption,
-// without a word more.
+// without a word more. In that time the response is sealed; [SP.Explain] alone,
+// which is not for the sender, tells more.
 
 const allowUnsignedResponse = "unsigned-response"
 
@@ -61,33 +62,55 @@ func blockCipherOf(algorithm string) (blockCipher, bool) {
 	return blockCipher{}, false
 }
 
-// decrypt puts the Assertion in the place of the EncryptedAssertion, as the
-// specification of XML Encryption has it (4.4), and returns the message that
-// comes of it: passed by the preflight, its Assertion exactly the plaintext.
-func (r *response) decrypt(m *message) (*message, error) {
+// decrypted returns the message that comes of m when the Assertion is put in the
+// place of the EncryptedAssertion, as the specification of XML Encryption has it
+// (4.4): passed by the preflight, its Assertion exactly the plaintext. Without an
+// EncryptedAssertion that is m.
+func (r *response) decrypted(m *message) (*message, error) {
 	o := m.outline
-	if !r.responseVerified && !r.sp.allow[allowUnsignedResponse] {
-		return nil, refuse(checkEncryption, "an encrypted assertion in an unsigned Response", "a signed Response, or encryption: allow: unsigned-response")
+	if !o.encrypted {
+		r.trail.skip(checkEncryption, "", notEncrypted)
+		r.trail.skip(checkDecryption, "", notEncrypted)
+		return m, nil
 	}
-	box, err := r.openBox(m.root.SelectElement("EncryptedAssertion"))
+	r.part = "EncryptedAssertion"
+	if !r.responseVerified && !r.sp.allow[allowUnsignedResponse] {
+		refusal := refuse(checkEncryption, "an encrypted assertion in an unsigned Response", "a signed Response, or encryption: allow: unsigned-response")
+		if o.responseSigned { // and refused: only an explanation comes here
+			refusal = refuse(checkEncryption, "an encrypted assertion in a Response whose signature is refused", "a signed Response")
+		}
+		if err := r.fail(refusal); err != nil {
+			return nil, err
+		}
+	}
+	element := m.root.SelectElement("EncryptedAssertion")
+	box, err := r.openBox(element)
 	if err != nil {
 		return nil, err
 	}
+	r.explainEncryption(element, box)
 	plain, err := box.plaintext(r.sp.o.Key)
 	if err != nil {
-		return nil, refuse(checkDecryption, "", "")
+		err = r.stop(refuse(checkDecryption, "", ""))
+		r.explainDecryption(element, box)
+		return nil, err
 	}
-	whole, err := open(slices.Concat(m.text[:o.start], plain, m.text[o.end:]))
+	r.trail.pass(checkDecryption, r.part, "", "")
+	r.explainDecryption(element, box)
+	r.sealed = !r.responseVerified
+	whole, err := r.open(slices.Concat(m.text[:o.start], plain, m.text[o.end:]))
 	if err != nil {
-		return nil, r.sealed(o, err)
+		return nil, err
 	}
 	inner := &whole.outline
 	if !inner.hasAssertion || inner.encrypted || inner.start != o.start || inner.end != o.start+len(plain) {
-		return nil, r.sealed(o, refuse(checkStructure, "a plaintext that is not one Assertion", ""))
+		return nil, refuse(checkStructure, "a plaintext that is not one Assertion", "")
 	}
 	inner.encrypted = true // where it comes from; there is no ciphertext in it any more
 	return whole, nil
 }
+
+const notEncrypted = "the assertion is not encrypted"
 
 // A box is an EncryptedAssertion taken apart, of algorithms that are allowed.
 type box struct {
@@ -113,7 +136,10 @@ func (r *response) openBox(assertion *etree.Element) (*box, error) {
 		return nil, refuse(checkEncryption, algorithm, "aes-gcm")
 	}
 	if b.cipher.allow != "" && !r.sp.allow[b.cipher.allow] {
-		return nil, refuse(checkEncryption, algorithm, "aes-gcm, or encryption: allow: "+b.cipher.allow)
+		err := r.fail(refuse(checkEncryption, algorithm, "aes-gcm, or encryption: allow: "+b.cipher.allow))
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err := b.readOAEP(keys[0].SelectElement("EncryptionMethod")); err != nil {
 		return nil, err

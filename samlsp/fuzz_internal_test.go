@@ -2,6 +2,7 @@ package samlsp
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
@@ -41,26 +42,27 @@ func FuzzPreflight(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		began := time.Now()
+		explainedAlike(t, sp, text)
 		if _, err := preflight(text); err != nil {
 			return
 		}
-		m, err := open(text)
+		r := &response{sp: sp, idp: sp.idp.Load(), requestID: "id-1", now: time.Now()}
+		m, err := r.open(text)
 		if r := (*Refusal)(nil); errors.As(err, &r) && r.Check == checkUnsigned {
 			return
 		}
 		if err != nil {
 			t.Fatalf("the preflight lets pass what is no document: %v", err)
 		}
-		r := &response{sp: sp, idp: sp.idp.Load(), requestID: "id-1", now: time.Now()}
 		if m.outline.encrypted {
 			r.responseVerified = true
-			r.decrypt(m)
+			r.decrypted(m)
 			return
 		}
 		if envelope, err := r.envelope(m); err == nil {
 			r.responseVerified = true // whatever it was, so that an unsigned one goes on
 			if assertion, err := r.assertion(m, envelope); err == nil {
-				r.check(envelope, assertion)
+				r.meaning(envelope, assertion)
 				r.read(assertion)
 			}
 		}
@@ -75,8 +77,35 @@ func FuzzPreflight(f *testing.F) {
 	})
 }
 
+// explainedAlike holds that an explanation says what verify says, that nothing
+// breaks down where it goes on past a refusal, and that a response does not come
+// through for being explained.
+func explainedAlike(t *testing.T, sp *SP, text []byte) {
+	t.Helper()
+	posted := base64.StdEncoding.EncodeToString(text)
+	x, err := sp.Explain(posted, ExplainOptions{RequestID: "id-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := &response{sp: sp, idp: sp.idp.Load(), requestID: "id-1", now: x.At}
+	explained := &response{sp: sp, idp: sp.idp.Load(), requestID: "id-1", now: x.At, trail: &trail{live: true}}
+	identity, refused := plain.verify(posted)
+	again, refusedAgain := explained.verify(posted)
+	if x.Trusted != (refused == nil) || (refusedAgain == nil) != (refused == nil) || (identity == nil) != (again == nil) {
+		t.Errorf("verify: %v, explained: %v; Trusted = %t", refused, refusedAgain, x.Trusted)
+	}
+	if refused != nil && (identity != nil || again != nil || *x.Refusal != *refused.(*Refusal) || refused.Error() != refusedAgain.Error()) {
+		t.Errorf("verify: %v, explained: %v, Refusal %v", refused, refusedAgain, x.Refusal)
+	}
+	for _, s := range x.Steps {
+		if s.Check == checkPanic {
+			t.Errorf("explaining: panic %s", s.Got)
+		}
+	}
+}
+
 // fuzzSP returns an SP that knows the IdP.
-func fuzzSP(f *testing.F, idp *samltest.IdP) *SP {
+func fuzzSP(f testing.TB, idp *samltest.IdP) *SP {
 	f.Helper()
 	file := filepath.Join(f.TempDir(), "idp.xml")
 	text, err := idp.Metadata().XML()
@@ -104,7 +133,7 @@ func fuzzSP(f *testing.F, idp *samltest.IdP) *SP {
 
 // seeds are messages of every style, and some that lack what the libraries take
 // for granted.
-func seeds(f *testing.F, idp *samltest.IdP, certificate *x509.Certificate) [][]byte {
+func seeds(f testing.TB, idp *samltest.IdP, certificate *x509.Certificate) [][]byte {
 	f.Helper()
 	changes := []func(*samltest.Message){
 		func(*samltest.Message) {},

@@ -29,11 +29,12 @@ const maxResponse = 512 << 10
 // says that it could not be checked: ErrNoMetadata, a store that does not
 // answer, or ctx at its end.
 func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Identity, error) {
-	if requestID == "" && !sp.o.Unsolicited {
-		return nil, refuse(checkUnsolicited, "", "an answer to a request")
+	r := &response{sp: sp, requestID: requestID}
+	if err := r.checkAsked(); err != nil {
+		return nil, err
 	}
-	p, err := sp.current(time.Now())
-	if err != nil {
+	var err error
+	if r.idp, err = sp.current(time.Now()); err != nil {
 		return nil, err
 	}
 	slots := shared().slots
@@ -42,17 +43,17 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting to verify a response: %w", context.Cause(ctx))
 	}
-	r := &response{sp: sp, idp: p, requestID: requestID, now: time.Now()}
-	err = r.verify(samlResponse)
+	r.now = time.Now()
+	identity, err := r.verify(samlResponse)
 	<-slots
 	if err != nil {
 		return nil, err
 	}
-	err = sp.o.Replay.claim(ctx, sp.o.Name, requestID, r.identity.AssertionID, r.until.Sub(r.now))
+	err = sp.o.Replay.claim(ctx, sp.o.Name, requestID, identity.AssertionID, r.until.Sub(r.now))
 	if err != nil {
 		return nil, err
 	}
-	return r.identity, nil
+	return identity, nil
 }
 
 // Unsolicited reports whether the response, base64 as posted, answers no request.
@@ -97,57 +98,153 @@ func decode(samlResponse string) ([]byte, error) {
 	return message, nil
 }
 
-// A response is one response being verified.
+// A response is one response being verified, for [SP.Finish] or for [SP.Explain].
 type response struct {
 	sp        *SP
 	idp       *idp
 	requestID string // "" for an unsolicited one
 	now       time.Time
+	part      string // the element that is being looked at
 
 	responseVerified bool
-	identity         *Identity
+	sealed           bool      // decrypted, and not known yet to come from the IdP
 	until            time.Time // when it will have expired, whatever happens
+	refusal          *Refusal  // of the first check that failed
+	trail            *trail    // nil: nobody asked for an explanation
 }
 
 // verify takes the response through all the gates but the last, the replay
-// memory. The libraries under it have panicked on messages before, so a panic of
+// memory, and returns who signed in.
+//
+// A response that is being explained goes on past a check that it fails, and is
+// read past a signature that is none. It ends here all the same, since what was
+// refused once stays refused: no identity comes out, whatever judge has made of
+// the rest.
+func (r *response) verify(samlResponse string) (*Identity, error) {
+	said, err := r.judge(samlResponse)
+	if err != nil {
+		err = r.fail(err)
+	}
+	if r.refusal != nil {
+		return nil, r.refusal
+	}
+	if err != nil {
+		return nil, err
+	}
+	return said, nil
+}
+
+// judge takes the response through the gates in their order, and returns what it
+// says. The libraries under it have panicked on messages before, so a panic of
 // theirs is one more refusal.
-func (r *response) verify(samlResponse string) (err error) {
+func (r *response) judge(samlResponse string) (said *Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.identity = nil
-			err = refuse(checkPanic, fmt.Sprint(p), "")
+			r.sealed = false // a bug is for the log, wherever it is
+			said, err = nil, refuse(checkPanic, fmt.Sprint(p), "")
 		}
 	}()
 	text, err := decode(samlResponse)
+	r.trail.decoded(samlResponse, err)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m, err := open(text)
+	m, err := r.open(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	envelope, err := r.envelope(m)
 	if err != nil {
-		return err
+		return nil, r.responseAlone(envelope, err)
 	}
-	if m.outline.encrypted {
-		if m, err = r.decrypt(m); err != nil {
-			return err
-		}
+	if m, err = r.decrypted(m); err != nil {
+		return nil, r.responseAlone(envelope, err)
 	}
 	assertion, err := r.assertion(m, envelope)
 	if err != nil {
-		return err
+		return nil, r.responseAlone(envelope, err)
 	}
-	if err := r.check(envelope, assertion); err != nil {
-		return err
+	if err := r.meaning(envelope, assertion); err != nil {
+		return nil, err
 	}
 	if err := r.secondOpinion(m.text, assertion.ID); err != nil {
+		return nil, err
+	}
+	said, err = r.read(assertion)
+	r.trail.says(said)
+	return said, err
+}
+
+// check is what every check comes down to: it returns nil where ok, else what
+// fail makes of a refusal. It allocates nothing for a check that is passed.
+func (r *response) check(name string, ok bool, got, want string) error {
+	if !ok {
+		return r.fail(refuse(name, got, want))
+	}
+	r.trail.pass(name, r.part, got, want)
+	return nil
+}
+
+// fail remembers a refusal, if it is the first one, and returns that. While the
+// response is being explained it writes it down instead, and returns nil, so that
+// the next checks are made too; see verify. An error that is no refusal comes back
+// as it is.
+func (r *response) fail(err error) error {
+	refusal, ok := errors.AsType[*Refusal](err)
+	if !ok {
 		return err
 	}
-	r.identity, err = r.read(assertion)
-	return err
+	if refusal != r.refusal {
+		r.remember(refusal)
+	}
+	if r.trail != nil {
+		return nil
+	}
+	return r.refusal
+}
+
+// remember takes down a refusal.
+//
+// As long as the response is sealed, there is one refusal for everything: how far
+// a plaintext got that somebody else than the IdP may have encrypted is nobody's
+// business. Only an explanation has the rest of it.
+func (r *response) remember(refusal *Refusal) {
+	sealed := r.sealed && r.refusal == nil
+	switch {
+	case sealed:
+		r.refusal = refuse(checkDecryption, "", "")
+	case r.refusal == nil:
+		r.refusal = refusal
+	}
+	if r.trail == nil {
+		return
+	}
+	if sealed {
+		r.trail.sealed()
+	}
+	r.sealed = false
+	r.trail.fail(r.part, refusal)
+}
+
+// stop is fail for a refusal behind which there is nothing to go on with.
+func (r *response) stop(refusal *Refusal) error {
+	if err := r.fail(refusal); err != nil {
+		return err
+	}
+	return r.refusal
+}
+
+// signed names the elements that have a signature.
+func (o *outline) signed() string {
+	switch {
+	case o.responseSigned && o.assertSigned:
+		return "Response and Assertion"
+	case o.responseSigned:
+		return "Response"
+	case o.assertSigned:
+		return "Assertion"
+	}
+	return ""
 }
 
 // A message is one that has passed the preflight.
@@ -158,13 +255,17 @@ type message struct {
 }
 
 // open takes a message through the preflight and builds its tree.
-func open(text []byte) (*message, error) {
+func (r *response) open(text []byte) (*message, error) {
 	o, err := preflight(text)
 	if err != nil {
 		return nil, err
 	}
-	if o.hasAssertion && !o.encrypted && !o.responseSigned && !o.assertSigned {
-		return nil, refuse(checkUnsigned, "", "a signed Response or Assertion")
+	r.trail.scanned(r.part, o)
+	if o.hasAssertion && !o.encrypted {
+		err := r.check(checkUnsigned, o.responseSigned || o.assertSigned, o.signed(), "a signed Response or Assertion")
+		if err != nil {
+			return nil, err
+		}
 	}
 	doc := etree.NewDocument()
 	doc.ReadSettings.MaxDepth = maxDepth + 1
@@ -176,50 +277,76 @@ func open(text []byte) (*message, error) {
 
 // envelope returns the Response: as it was signed where it was, else as it came.
 // It refuses one by which the IdP reports an error. An IdP that refuses need not
-// sign that: nothing is done with what it says but to end the login.
+// sign that: nothing is done with what it says but to end the login. Beside a
+// refusal it returns what it has read, for an explanation.
 func (r *response) envelope(m *message) (*responseXML, error) {
+	r.part = "Response"
 	text := m.text
 	if m.outline.responseSigned {
-		signed, _, err := verify(m.root, r.idp.certificates, r.now)
-		if err != nil {
+		var err error
+		if text, r.responseVerified, err = r.signed(m.root); err != nil {
 			return nil, err
 		}
-		if text, err = canonical(signed); err != nil {
-			return nil, refuse(checkXML, "", "a document")
-		}
-		r.responseVerified = true
+	} else {
+		r.trail.skip(checkSignature, r.part, "not signed, so that nothing is relied on that it says outside of the assertion")
 	}
 	envelope, err := readResponse(text)
 	if err != nil {
 		return nil, err
 	}
-	if codes := envelope.Status.codes(); codes != saml.StatusSuccess {
-		return nil, &Refusal{Code: CodeRefused, Check: checkStatus, Got: clip(codes + " " + envelope.Status.Message), Want: saml.StatusSuccess}
+	codes := envelope.Status.codes()
+	if codes != saml.StatusSuccess {
+		refusal := &Refusal{Code: CodeRefused, Check: checkStatus, Got: clip(codes + " " + envelope.Status.Message), Want: saml.StatusSuccess}
+		if !m.outline.hasAssertion {
+			return envelope, r.stop(refusal)
+		}
+		return envelope, r.fail(refusal)
 	}
+	r.trail.pass(checkStatus, r.part, codes, saml.StatusSuccess)
 	if !m.outline.hasAssertion {
-		return nil, refuse(checkStructure, "Response without an assertion", "")
+		return envelope, refuse(checkStructure, "Response without an assertion", "")
 	}
 	return envelope, nil
+}
+
+// signed returns the text of el, an element with a signature, as it was signed,
+// and true. While the response is being explained it may be as it came, and false.
+func (r *response) signed(el *etree.Element) (text []byte, verified bool, err error) {
+	signed, by, err := verify(el, r.idp.certificates, r.now)
+	if err != nil {
+		refused := r.fail(err)
+		r.explainRefusedSignature(el, err)
+		if refused != nil {
+			return nil, false, refused
+		}
+		text, err = asItCame(el)
+		return text, false, err
+	}
+	r.sealed = false // whoever encrypted it, this comes from the IdP
+	r.explainSignature(el, by)
+	text, err = canonical(signed)
+	if err != nil {
+		return nil, false, refuse(checkXML, "", "a document")
+	}
+	return text, true, nil
 }
 
 // assertion returns the Assertion as it was signed. One that is signed itself is
 // read from what its own signature covers; otherwise the Response's covers it:
 // its text, or its ciphertext.
 func (r *response) assertion(m *message, envelope *responseXML) (*assertionXML, error) {
+	r.part = "Assertion"
 	if m.outline.assertSigned {
-		signed, _, err := verify(m.root.SelectElement("Assertion"), r.idp.certificates, r.now)
+		text, _, err := r.signed(m.root.SelectElement("Assertion"))
 		if err != nil {
-			return nil, r.sealed(m.outline, err)
-		}
-		text, err := canonical(signed)
-		if err != nil {
-			return nil, refuse(checkXML, "", "a document")
+			return nil, err
 		}
 		return readAssertion(text)
 	}
-	if !r.responseVerified {
-		return nil, r.sealed(m.outline, refuse(checkUnsigned, "", "a signed Response or Assertion"))
+	if !r.responseVerified && r.refusal == nil { // with one, an explanation has the reason already
+		return nil, refuse(checkUnsigned, "", "a signed Response or Assertion")
 	}
+	r.trail.skip(checkSignature, r.part, "not signed itself")
 	if m.outline.encrypted {
 		var err error
 		if envelope, err = readResponse(m.text); err != nil {
@@ -232,19 +359,17 @@ func (r *response) assertion(m *message, envelope *responseXML) (*assertionXML, 
 	return envelope.Assertion, nil
 }
 
-// sealed returns err, or for an assertion that somebody else than the IdP may
-// have encrypted the one refusal that all failures of decryption share, since how
-// far a plaintext got would tell of it.
-func (r *response) sealed(outline outline, err error) error {
-	if outline.encrypted && !r.responseVerified {
-		return refuse(checkDecryption, "", "")
-	}
-	return err
-}
-
 // secondOpinion has crewjam/saml verify the whole message too. It gets what we
 // have decrypted, never a ciphertext, and no key.
+//
+// Its clock is a package variable, which is left alone: it has no opinion of
+// another time than now. It is not asked either about what is refused already.
 func (r *response) secondOpinion(text []byte, assertionID string) error {
+	r.part = ""
+	if r.trail != nil && (r.refusal != nil || !r.trail.live) {
+		r.explainNoOpinion()
+		return nil
+	}
 	sp := saml.ServiceProvider{
 		EntityID:          r.sp.o.EntityID,
 		MetadataURL:       r.sp.acs,
@@ -258,15 +383,12 @@ func (r *response) secondOpinion(text []byte, assertionID string) error {
 	}
 	assertion, err := sp.ParseXMLResponse(text, []string{r.requestID}, r.sp.acs)
 	if invalid := (*saml.InvalidResponseError)(nil); errors.As(err, &invalid) {
-		return refuse(checkLibrary, plain(invalid.PrivateErr), "")
+		return r.fail(refuse(checkLibrary, plain(invalid.PrivateErr), ""))
 	}
 	if err != nil {
-		return refuse(checkLibrary, plain(err), "")
+		return r.fail(refuse(checkLibrary, plain(err), ""))
 	}
-	if assertion.ID != assertionID {
-		return refuse(checkLibrary, assertion.ID, assertionID)
-	}
-	return nil
+	return r.check(checkLibrary, assertion.ID == assertionID, assertion.ID, assertionID)
 }
 
 // A verifier verifies for crewjam, which would try several certificates only

@@ -5,7 +5,9 @@
 // one assertion consumer service (ACS); a login is two calls. [SP.Begin] returns
 // where to send the browser, and [SP.Finish] turns the IdP's response into an
 // [Identity], or into a [Refusal] that names the check which failed. Which IdP
-// is asked is decided by the caller, never by the message.
+// is asked is decided by the caller, never by the message. [SP.Explain] is Finish
+// for people: it judges a captured response by the same code, and says how each
+// check went.
 //
 // A response passes through five gates, in this order, and each of them must let
 // it pass:

@@ -130,6 +130,7 @@ func (r *rig) finish(m *samltest.Message) (*samlsp.Identity, error) {
 func (r *rig) post(samlResponse string) (*samlsp.Identity, error) {
 	r.t.Helper()
 	id, err := r.sp.Finish(context.Background(), samlResponse, requestID)
+	r.wantExplained(samlResponse, requestID, id, err)
 	if err := r.rdb.FlushAll(context.Background()).Err(); err != nil {
 		r.t.Fatal(err)
 	}

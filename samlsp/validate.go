@@ -3,6 +3,7 @@ package samlsp
 import (
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,26 +129,33 @@ func readAssertion(message []byte) (*assertionXML, error) {
 	return &a, nil
 }
 
-// check checks what the message says.
-func (r *response) check(envelope *responseXML, assertion *assertionXML) error {
+// meaning checks what the message says.
+func (r *response) meaning(envelope *responseXML, assertion *assertionXML) error {
 	if err := r.checkResponse(envelope); err != nil {
 		return err
 	}
 	return r.checkAssertion(assertion)
 }
 
+// checkAsked checks that the response is to answer a request, or need not.
+func (r *response) checkAsked() error {
+	return r.check(checkUnsolicited, r.requestID != "" || r.sp.o.Unsolicited, r.requestID, "an answer to a request")
+}
+
 // checkResponse checks the Response. Where only the Assertion is signed, anybody
 // may have written it, so that none of this is relied upon; it still has to be
 // right, as each honest IdP's is.
 func (r *response) checkResponse(m *responseXML) error {
-	if m.Version != "2.0" {
-		return refuse(checkVersion, m.Version, "2.0")
+	r.part = "Response"
+	if err := r.check(checkVersion, m.Version == "2.0", m.Version, "2.0"); err != nil {
+		return err
 	}
-	if acs := r.sp.o.ACS; m.Destination != acs {
-		return refuse(checkDestination, m.Destination, acs)
+	acs := r.sp.o.ACS
+	if err := r.check(checkDestination, m.Destination == acs, m.Destination, acs); err != nil {
+		return err
 	}
-	if m.Issuer != r.idp.entityID {
-		return refuse(checkIssuer, m.Issuer, r.idp.entityID)
+	if err := r.checkIssuer(m.Issuer); err != nil {
+		return err
 	}
 	if err := r.checkAnswers(m.InResponseTo); err != nil {
 		return err
@@ -158,20 +166,23 @@ func (r *response) checkResponse(m *responseXML) error {
 // checkAssertion checks the Assertion against SAML core and the web browser
 // profile (SAML profiles, 4.1.4.2 and 4.1.4.3), and sets r.until.
 func (r *response) checkAssertion(a *assertionXML) error {
-	if a.Version != "2.0" {
-		return refuse(checkVersion, a.Version, "2.0")
+	r.part = "Assertion"
+	if err := r.check(checkVersion, a.Version == "2.0", a.Version, "2.0"); err != nil {
+		return err
 	}
-	if len(a.ID) < 16 || !reID.MatchString(a.ID) {
-		return refuse(checkAssertionID, a.ID, "16 to 256 characters")
+	named := len(a.ID) >= 16 && reID.MatchString(a.ID)
+	if err := r.check(checkAssertionID, named, a.ID, "16 to 256 characters"); err != nil {
+		return err
 	}
-	if a.Issuer != r.idp.entityID {
-		return refuse(checkIssuer, a.Issuer, r.idp.entityID)
+	if err := r.checkIssuer(a.Issuer); err != nil {
+		return err
 	}
 	if err := r.checkIssueInstant(a.IssueInstant); err != nil {
 		return err
 	}
-	if name := a.Subject.NameID.Value; strings.TrimSpace(name) == "" || len(name) > 1024 {
-		return refuse(checkNameID, name, "1 to 1024 bytes")
+	name := a.Subject.NameID.Value
+	if err := r.check(checkNameID, strings.TrimSpace(name) != "" && len(name) <= 1024, name, "1 to 1024 bytes"); err != nil {
+		return err
 	}
 	if err := r.checkConfirmation(&a.Subject.Confirmation); err != nil {
 		return err
@@ -185,25 +196,24 @@ func (r *response) checkAssertion(a *assertionXML) error {
 	return r.checkAuthn(a.Authn)
 }
 
+func (r *response) checkIssuer(issuer string) error {
+	return r.check(checkIssuer, issuer == r.idp.entityID, issuer, r.idp.entityID)
+}
+
 // checkAnswers checks an InResponseTo: the one that the browser has begun, or
 // none at all in an unsolicited response.
 func (r *response) checkAnswers(to *string) error {
-	if r.requestID == "" && to != nil {
-		return refuse(checkInResponseTo, *to, "")
+	if to == nil {
+		return r.check(checkInResponseTo, r.requestID == "", "", r.requestID)
 	}
-	if r.requestID != "" && to == nil {
-		return refuse(checkInResponseTo, "", r.requestID)
-	}
-	if to != nil && *to != r.requestID {
-		return refuse(checkInResponseTo, *to, r.requestID)
-	}
-	return nil
+	return r.check(checkInResponseTo, r.requestID != "" && *to == r.requestID, *to, r.requestID)
 }
 
 func (r *response) checkIssueInstant(s string) error {
 	at, ok := parseTime(s)
-	if !ok || at.After(r.now.Add(maxSkew)) || r.now.After(at.Add(maxAge+maxSkew)) {
-		return refuse(checkIssueInstant, s, r.stamp())
+	ok = ok && !at.After(r.now.Add(maxSkew)) && !r.now.After(at.Add(maxAge+maxSkew))
+	if err := r.checkTime(checkIssueInstant, ok, s); err != nil {
+		return err
 	}
 	r.expireAt(at.Add(maxAge + maxSkew))
 	return nil
@@ -211,14 +221,18 @@ func (r *response) checkIssueInstant(s string) error {
 
 func (r *response) checkConfirmation(c *confirmationXML) error {
 	const bearer = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
-	if c.Method != bearer {
-		return refuse(checkConfirmation, c.Method, bearer)
+	r.part = "SubjectConfirmation"
+	if err := r.check(checkConfirmation, c.Method == bearer, c.Method, bearer); err != nil {
+		return err
 	}
 	if c.Data.NotBefore != nil {
-		return refuse(checkConfirmation, "NotBefore "+*c.Data.NotBefore, "no NotBefore")
+		if err := r.fail(refuse(checkConfirmation, "NotBefore "+*c.Data.NotBefore, "no NotBefore")); err != nil {
+			return err
+		}
 	}
-	if c.Data.Recipient != r.sp.o.ACS {
-		return refuse(checkRecipient, c.Data.Recipient, r.sp.o.ACS)
+	acs := r.sp.o.ACS
+	if err := r.check(checkRecipient, c.Data.Recipient == acs, c.Data.Recipient, acs); err != nil {
+		return err
 	}
 	if err := r.checkAnswers(c.Data.InResponseTo); err != nil {
 		return err
@@ -227,16 +241,18 @@ func (r *response) checkConfirmation(c *confirmationXML) error {
 }
 
 func (r *response) checkConditions(c *conditionsXML) error {
+	r.part = "Conditions"
 	if err := r.checkNotOnOrAfter(c.NotOnOrAfter); err != nil {
 		return err
 	}
 	if c.NotBefore == nil {
+		r.trail.skip(checkNotYetValid, r.part, "no NotBefore")
 		// Then it is good from its IssueInstant, which is not long ago.
 		return r.checkLifetime(r.now, c.NotOnOrAfter)
 	}
 	begins, ok := parseTime(*c.NotBefore)
-	if !ok || begins.After(r.now.Add(maxSkew)) {
-		return refuse(checkNotYetValid, *c.NotBefore, r.stamp())
+	if err := r.checkTime(checkNotYetValid, ok && !begins.After(r.now.Add(maxSkew)), *c.NotBefore); err != nil {
+		return err
 	}
 	return r.checkLifetime(begins, c.NotOnOrAfter)
 }
@@ -244,15 +260,16 @@ func (r *response) checkConditions(c *conditionsXML) error {
 func (r *response) checkLifetime(begins time.Time, notOnOrAfter string) error {
 	ends, ok := parseTime(notOnOrAfter)
 	if !ok || ends.Sub(begins) > maxLifetime || ends.Before(begins.Add(-maxSkew)) {
-		return refuse(checkLifetime, notOnOrAfter, "at most "+maxLifetime.String())
+		return r.fail(refuse(checkLifetime, notOnOrAfter, "at most "+maxLifetime.String()))
 	}
+	r.explainLifetime(begins, ends)
 	return nil
 }
 
 func (r *response) checkNotOnOrAfter(s string) error {
 	ends, ok := parseTime(s)
-	if !ok || !r.now.Before(ends.Add(maxSkew)) {
-		return refuse(checkExpired, s, r.stamp())
+	if err := r.checkTime(checkExpired, ok && r.now.Before(ends.Add(maxSkew)), s); err != nil {
+		return err
 	}
 	r.expireAt(ends.Add(maxSkew))
 	return nil
@@ -261,39 +278,50 @@ func (r *response) checkNotOnOrAfter(s string) error {
 // checkAudience wants us in each AudienceRestriction, and one at least (SAML
 // core, 2.5.1.4).
 func (r *response) checkAudience(restrictions []restrictionXML) error {
+	us := r.sp.o.EntityID
 	if len(restrictions) == 0 {
-		return refuse(checkAudience, "", r.sp.o.EntityID)
+		return r.fail(refuse(checkAudience, "", us))
 	}
 	for _, restriction := range restrictions {
-		us := false
-		for _, audience := range restriction.Audiences {
-			us = us || audience == r.sp.o.EntityID
-		}
-		if !us {
-			return refuse(checkAudience, strings.Join(restriction.Audiences, " "), r.sp.o.EntityID)
+		ok := slices.Contains(restriction.Audiences, us)
+		if err := r.check(checkAudience, ok, strings.Join(restriction.Audiences, " "), us); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 func (r *response) checkAuthn(statements []authnStatementXML) error {
-	if len(statements) == 0 {
-		return refuse(checkAuthnStatement, "", "an AuthnStatement")
+	r.part = "AuthnStatement"
+	if err := r.check(checkAuthnStatement, len(statements) > 0, "", "an AuthnStatement"); err != nil {
+		return err
 	}
 	for _, s := range statements {
 		at, ok := parseTime(s.AuthnInstant)
-		if !ok || at.After(r.now.Add(maxSkew)) {
-			return refuse(checkAuthnInstant, s.AuthnInstant, r.stamp())
+		if err := r.checkTime(checkAuthnInstant, ok && !at.After(r.now.Add(maxSkew)), s.AuthnInstant); err != nil {
+			return err
 		}
 		if s.SessionNotOnOrAfter == nil {
+			r.trail.skip(checkSessionExpired, r.part, "no SessionNotOnOrAfter")
 			continue
 		}
 		ends, ok := parseTime(*s.SessionNotOnOrAfter)
-		if !ok || !r.now.Before(ends) {
-			return refuse(checkSessionExpired, *s.SessionNotOnOrAfter, r.stamp())
+		if err := r.checkTime(checkSessionExpired, ok && r.now.Before(ends), *s.SessionNotOnOrAfter); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// checkTime is check of a time that the message gives. Our clock is written out
+// for those alone who will read it.
+func (r *response) checkTime(name string, ok bool, s string) error {
+	if ok && r.trail == nil {
+		return nil
+	}
+	err := r.check(name, ok, s, r.stamp())
+	r.explainTime(name, s)
+	return err
 }
 
 // read makes the Identity of an assertion that has passed checkAssertion.
@@ -319,14 +347,18 @@ func (r *response) read(a *assertionXML) (*Identity, error) {
 			id.SessionNotOnOrAfter = ends
 		}
 	}
+	r.part = "AttributeStatement"
 	for _, statement := range a.Statements {
 		for _, attribute := range statement.Attributes {
 			if attribute.Name == "" {
-				return nil, refuse(checkAttribute, attribute.FriendlyName, "a Name")
+				if err := r.fail(refuse(checkAttribute, attribute.FriendlyName, "a Name")); err != nil {
+					return nil, err
+				}
 			}
 			id.Attributes = append(id.Attributes, attribute.read())
 		}
 	}
+	r.explainAttributes(id)
 	return id, nil
 }
 
