@@ -19,34 +19,35 @@ type ExplainOptions struct {
 // the gateway, and not for who sent the response: it tells what Finish keeps to
 // itself about encrypted assertions.
 type Explanation struct {
-	At        time.Time
-	RequestID string // that it was judged to answer; empty: none
+	At        time.Time `json:"at"`
+	RequestID string    `json:"request_id,omitempty"` // that it was judged to answer; empty: none
 	// Steps are in the order in which the response met the checks. A check that is
 	// made of several elements has a step for each. The ones that were not reached
 	// come last.
-	Steps []Step
+	Steps []Step `json:"steps"`
 	// Identity is what the assertion says, signed or not. It must not be believed
 	// unless Trusted. Nil: it could not be read.
-	Identity *Identity
+	Identity *Identity `json:"identity,omitempty"`
 	// Trusted says that no check failed, so that Finish would have returned the
 	// Identity at that time, were it not used before. The step library is skipped
 	// where At is not now.
-	Trusted bool
+	Trusted bool `json:"trusted"`
 	// Refusal is what Finish would have returned: that of the first check that
 	// failed. Nil when Trusted.
-	Refusal *Refusal
+	Refusal *Refusal `json:"refusal,omitempty"`
 }
 
 // A Step is one check.
 type Step struct {
-	Check  string // its name, as a Refusal has it
-	Part   string // the element that it is of, such as Assertion; empty: the whole message
-	Result Result
+	Check  string `json:"check"`          // its name, as a Refusal has it
+	Part   string `json:"part,omitempty"` // the element that it is of, such as Assertion; empty: the whole message
+	Result Result `json:"result"`
 	// Got is what was found, Want what has to be there; single values, as in a
 	// Refusal. Either may be empty.
-	Got, Want string
+	Got  string `json:"got,omitempty"`
+	Want string `json:"want,omitempty"`
 	// Note is for people: how far a time is off, or why a check was skipped.
-	Note string
+	Note string `json:"note,omitempty"`
 }
 
 // A Result is how a check went.
@@ -62,8 +63,8 @@ const (
 
 // Explain judges a response, base64 as posted, as [SP.Finish] would at a time, and
 // says of each check how it went. It goes on behind a check that failed, as far as
-// the message can be read. It claims nothing in Redis, and signs nobody in; [SP.Used]
-// says whether the response was used before.
+// the message can be read. It claims nothing in Redis, and signs nobody in; [SP.LookUp]
+// looks whether the response was used before.
 //
 // The error is ErrNoMetadata, where there is none that is valid at that time.
 func (sp *SP) Explain(samlResponse string, o ExplainOptions) (Explanation, error) {

@@ -63,30 +63,47 @@ func (r *Replay) claim(ctx context.Context, idp, requestID, assertionID string, 
 	return nil
 }
 
-// Used asks Redis whether a response with these IDs would be refused as used
-// before, by which check: replayed_assertion, replayed_request, or "" if not. It
-// claims nothing. What was used is remembered for as long as it could be used
-// again, so that an old response may be unknown.
-//
-// The error is that Redis did not answer.
-func (sp *SP) Used(ctx context.Context, requestID, assertionID string) (check string, err error) {
-	return sp.o.Replay.used(ctx, sp.o.Name, requestID, assertionID)
+// LookUp makes the last two checks of x, which Explain leaves out: it asks Redis
+// whether the response was used before, and claims nothing. What was used is
+// remembered for as long as it could be used again, so that an old response may
+// be unknown. The error is that Redis did not answer.
+func (sp *SP) LookUp(ctx context.Context, x *Explanation) error {
+	if x.Identity == nil {
+		return nil
+	}
+	used, err := sp.o.Replay.used(ctx, sp.o.Name, x.RequestID, x.Identity.AssertionID)
+	if err != nil {
+		return err
+	}
+	for i := range x.Steps {
+		s := &x.Steps[i]
+		if was, asked := used[s.Check]; was {
+			s.Result, s.Note = Failed, ""
+		} else if asked {
+			s.Result, s.Note = Passed, ""
+		}
+	}
+	for _, check := range []string{checkReplayedAssertion, checkReplayedRequest} { // as Finish does
+		if used[check] && x.Refusal == nil {
+			x.Trusted, x.Refusal = false, &Refusal{Code: CodeReplayed, Check: check}
+		}
+	}
+	return nil
 }
 
-// used returns the check by which a response would be refused that has these IDs,
-// or "" where neither is remembered. It claims nothing.
-func (r *Replay) used(ctx context.Context, idp, requestID, assertionID string) (string, error) {
+// used says of each check by which a response with these IDs could be refused
+// whether it would be. It claims nothing.
+func (r *Replay) used(ctx context.Context, idp, requestID, assertionID string) (map[string]bool, error) {
 	checks, keys := r.keys(idp, requestID, assertionID)
+	used := make(map[string]bool)
 	for i, key := range keys {
 		n, err := r.rdb.Exists(ctx, key).Result()
 		if err != nil {
-			return "", fmt.Errorf("looking up what was used: %w", err)
+			return nil, fmt.Errorf("looking up what was used: %w", err)
 		}
-		if n > 0 {
-			return checks[i], nil
-		}
+		used[checks[i]] = n > 0
 	}
-	return "", nil
+	return used, nil
 }
 
 // keys returns the keys that a response with these IDs claims, and the check that

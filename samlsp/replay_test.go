@@ -146,29 +146,45 @@ func TestRefusedClaimsNothing(t *testing.T) {
 	})
 }
 
+// lookUp looks whether a response with these IDs was used before. It returns the
+// refusal's check, and how the two checks went.
+func (r *rig) lookUp(requestID, assertionID string) (refusal, steps string, err error) {
+	x := samlsp.Explanation{RequestID: requestID, Identity: &samlsp.Identity{AssertionID: assertionID}, Trusted: true, Steps: []samlsp.Step{
+		{Check: "replayed_request", Result: samlsp.Skipped}, {Check: "replayed_assertion", Result: samlsp.Skipped},
+	}}
+	err = r.sp.LookUp(r.t.Context(), &x)
+	if x.Refusal != nil {
+		refusal = x.Refusal.Check
+	}
+	if x.Trusted != (x.Refusal == nil) {
+		r.t.Errorf("Trusted = %t with the refusal %v", x.Trusted, x.Refusal)
+	}
+	return refusal, string(x.Steps[0].Result + " " + x.Steps[1].Result), err
+}
+
 // Whether something was used can be asked, and asking uses nothing up.
-func TestUsed(t *testing.T) {
+func TestLookUp(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		r, prefix := newReplayRig(t, rdb)
 		m := r.good()
-		used := func(requestID, assertionID, want string) {
+		want := func(requestID, assertionID, wantRefusal, wantSteps string) {
 			t.Helper()
-			got, err := r.sp.Used(t.Context(), requestID, assertionID)
-			if err != nil || got != want {
-				t.Errorf("Used = %q, %v; want %q", got, err, want)
+			refusal, steps, err := r.lookUp(requestID, assertionID)
+			if err != nil || refusal != wantRefusal || steps != wantSteps {
+				t.Errorf("LookUp: refusal %q, steps %s, %v; want %q, %s", refusal, steps, err, wantRefusal, wantSteps)
 			}
 		}
-		used(requestID, m.AssertionID, "")
+		want(requestID, m.AssertionID, "", "passed passed")
 		wantKeys(t, rdb, prefix, 0)
 		if _, err := r.sp.Finish(t.Context(), mustBase64(t, m), requestID); err != nil {
 			t.Fatal(err)
 		}
-		used(requestID, m.AssertionID, "replayed_assertion")
-		used("", m.AssertionID, "replayed_assertion")
-		used(requestID, "another", "replayed_request")
-		used("id-other", "another", "")
-		used("", "another", "")
+		want(requestID, m.AssertionID, "replayed_assertion", "failed failed")
+		want("", m.AssertionID, "replayed_assertion", "skipped failed")
+		want(requestID, "another", "replayed_request", "failed passed")
+		want("id-other", "another", "", "passed passed")
+		want("", "another", "", "skipped passed")
 		wantKeys(t, rdb, prefix, 2)
 	})
 }
@@ -190,13 +206,13 @@ func TestReplayStoreDown(t *testing.T) {
 	}
 }
 
-func TestUsedStoreDown(t *testing.T) {
+func TestLookUpStoreDown(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
 	r, _ := newReplayRig(t, testenv.Client(t, server.Addr))
 	server.Stop()
-	if got, err := r.sp.Used(t.Context(), requestID, "y"); err == nil || got != "" {
-		t.Errorf("Used with the store down = %q, %v; want an error", got, err)
+	if refusal, steps, err := r.lookUp(requestID, "y"); err == nil || refusal != "" || steps != "skipped skipped" {
+		t.Errorf("LookUp with the store down: refusal %q, steps %s, %v; want an error", refusal, steps, err)
 	}
 }
 

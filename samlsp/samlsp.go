@@ -202,33 +202,38 @@ func (sp *SP) current(at time.Time) (*idp, error) {
 
 // An Identity is who the IdP says has signed in. All of it was signed.
 type Identity struct {
-	IdP    string // Options.Name
-	Issuer string // the IdP's entity ID
-	NameID NameID
+	IdP    string `json:"idp"`    // Options.Name
+	Issuer string `json:"issuer"` // the IdP's entity ID
+	NameID NameID `json:"name_id"`
 	// SessionIndex names the session at the IdP, for logout. It may be empty.
-	SessionIndex string
+	SessionIndex string `json:"session_index,omitempty"`
 	// Attributes are in the order sent, FriendlyName included; a name that came
 	// twice is there twice. Nothing is interpreted.
-	Attributes []Attribute
+	Attributes []Attribute `json:"attributes"`
 	// AuthnInstant is when the visitor proved who they are, which may be long ago.
-	AuthnInstant time.Time
+	AuthnInstant time.Time `json:"authn_instant"`
 	// SessionNotOnOrAfter is when a session made of this has to end. Zero: the
 	// IdP does not say.
-	SessionNotOnOrAfter time.Time
-	AssertionID         string
-	IssuedAt            time.Time
+	SessionNotOnOrAfter time.Time `json:"session_not_on_or_after,omitzero"`
+	AssertionID         string    `json:"assertion_id"`
+	IssuedAt            time.Time `json:"issued_at"`
 }
 
 // A NameID is the IdP's name for a subject (SAML core, 2.2.3).
 type NameID struct {
-	Value, Format, NameQualifier, SPNameQualifier string
+	Value           string `json:"value"`
+	Format          string `json:"format,omitempty"`
+	NameQualifier   string `json:"name_qualifier,omitempty"`
+	SPNameQualifier string `json:"sp_name_qualifier,omitempty"`
 }
 
 // An Attribute is one statement about the subject (SAML core, 2.7.3.1). One
 // without any value has no Values: it is there, and says nothing.
 type Attribute struct {
-	Name, NameFormat, FriendlyName string
-	Values                         []string
+	Name         string   `json:"name"`
+	NameFormat   string   `json:"name_format,omitempty"`
+	FriendlyName string   `json:"friendly_name,omitempty"`
+	Values       []string `json:"values"`
 }
 
 // The codes of a [Refusal]. They are stable: pages and logs use them.
@@ -246,12 +251,13 @@ const (
 type Refusal struct {
 	// Code is saml_invalid, saml_replayed, or idp_refused (the IdP itself says
 	// that the login did not succeed).
-	Code string
+	Code string `json:"code"`
 	// Check is the stable name of the check that failed: one of those listed in
 	// checks.go.
-	Check string
+	Check string `json:"check"`
 	// Got is what was found, Want what should have been. Either may be empty.
-	Got, Want string
+	Got  string `json:"got,omitempty"`
+	Want string `json:"want,omitempty"`
 }
 
 func (r *Refusal) Error() string {
