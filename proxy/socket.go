@@ -78,7 +78,8 @@ func (g *Gateway) Socket() http.Handler {
 		"DELETE /sessions":      (*Gateway).endSessions,
 		"DELETE /sessions/{id}": (*Gateway).endSession,
 
-		"GET /audit": (*Gateway).readTrail,
+		"GET /audit":    (*Gateway).readTrail,
+		"POST /explain": (*Gateway).explainResponse,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { g.newest.Load().reply(w, r, answer) })
 	}
