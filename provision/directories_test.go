@@ -41,6 +41,7 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "ann", "department", "Legal")}, true)
 				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "bob")}, true)
 			},
+			"Consistency": func() { w.Consistency(ctx, "acme", func(Inconsistency) {}, nil) },
 
 			// What these write lies beside the users: no record and no index changes.
 			"Block":           func() { w.Block(ctx, "acme", u.ID, byAdmin) },
