@@ -20,15 +20,16 @@ const (
 	inExternal = "external"
 	inList     = "list"
 	inSeen     = "seen"
+	inBlocks   = "blocks"
 )
 
 // An Inconsistency is something stored that does not agree with the rest. Its
 // text has names of users, even where the userName is sensitive.
 type Inconsistency struct {
-	Directory string
-	UserID    string // whom it is about; for an entry without a user, whom that leads to
-	Where     string // users, names, external, list or seen: how the name of the Redis key ends
-	Text      string // what is wrong there
+	Directory string `json:"directory"`
+	UserID    string `json:"user_id"` // whom it is about; for an entry without a user, whom that leads to
+	Where     string `json:"where"`   // users, names, external, list, seen or blocks: how the name of the Redis key ends
+	Text      string `json:"text"`    // what is wrong there
 }
 
 // String returns all of it in one line.
@@ -119,6 +120,7 @@ func (c *checker) indexes() []index {
 			return idsOf([]string{e.field})[0]
 		}, entryOf: placeOf},
 		{where: inSeen, key: c.seen, leadsTo: func(e entry) string { return e.field }},
+		{where: inBlocks, key: c.blocks, leadsTo: func(e entry) string { return e.field }},
 	}
 }
 
