@@ -39,6 +39,7 @@ const maxList = 1000
 //	                                      asked without a next left
 //	GET /audit?directory=&user=&idp=&event=&since=&after=&limit=
 //	                                      a [provision.Trail]; since is in RFC 3339
+//	GET /consistency?directory=           a [Consistency] of that directory
 //	POST /explain                         an [Explanation], to a [Question]
 //	GET /sessions?directory=&user=&after=&limit=
 //	                                      {"sessions": […], "next": "…"}, each a [Session]: those of one user, by
@@ -78,8 +79,9 @@ func (g *Gateway) Socket() http.Handler {
 		"DELETE /sessions":      (*Gateway).endSessions,
 		"DELETE /sessions/{id}": (*Gateway).endSession,
 
-		"GET /audit":    (*Gateway).readTrail,
-		"POST /explain": (*Gateway).explainResponse,
+		"GET /audit":       (*Gateway).readTrail,
+		"GET /consistency": (*Gateway).checkConsistency,
+		"POST /explain":    (*Gateway).explainResponse,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { g.newest.Load().reply(w, r, answer) })
 	}

@@ -207,3 +207,32 @@ func (g *Gateway) deleteDirectory(r *http.Request) (any, error) {
 func notNow(format string, args ...any) error {
 	return &askError{http.StatusConflict, fmt.Sprintf(format, args...)}
 }
+
+// maxInconsistencies is how many of them are told.
+const maxInconsistencies = 100
+
+// A Consistency says whether what is stored of a directory agrees.
+type Consistency struct {
+	Users           int                       `json:"users"`           // how many were looked at
+	Inconsistencies []provision.Inconsistency `json:"inconsistencies"` // the first hundred
+	More            int                       `json:"more,omitempty"`  // how many there are besides
+}
+
+// CheckConsistency looks at all users of a directory. It calls progress, if that
+// is not nil, with the number of those looked at so far.
+func CheckConsistency(ctx context.Context, users *provision.Registry, directory string, progress func(int)) (Consistency, error) {
+	c := Consistency{Inconsistencies: []provision.Inconsistency{}}
+	var err error
+	c.Users, err = users.Consistency(ctx, directory, func(i provision.Inconsistency) {
+		if len(c.Inconsistencies) == maxInconsistencies {
+			c.More++
+			return
+		}
+		c.Inconsistencies = append(c.Inconsistencies, i)
+	}, progress)
+	return c, err
+}
+
+func (g *Gateway) checkConsistency(r *http.Request) (any, error) {
+	return CheckConsistency(r.Context(), g.users, r.URL.Query().Get("directory"), nil)
+}

@@ -48,6 +48,9 @@ func when(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
+// errNoGateway is the error where nobody listens at the admin socket.
+var errNoGateway = errors.New("no gateway answers")
+
 // askGateway asks the running gateway over the admin socket that file names,
 // and decodes its JSON answer into answer. A question is a method and a path,
 // like "GET /users".
@@ -82,7 +85,7 @@ func askGatewayWith(ctx context.Context, file, question string, body, answer any
 	res, err := client.Do(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return hintError{fmt.Errorf("no gateway answers at %q", socket), "is it running, with the same configuration file?"}
+		return hintError{fmt.Errorf("%w at %q", errNoGateway, socket), "is it running, with the same configuration file?"}
 	case errors.Is(err, fs.ErrPermission):
 		return hintError{fmt.Errorf("no permission to use %q", socket), "run this as the user that runs the gateway"}
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/proxy"
 )
 
 // checkTimeout is how long check --online waits for each of its answers.
@@ -27,15 +30,21 @@ func checkCommand(std stdio) *cobra.Command {
 at once: those of the configuration itself as file:line:column: key: what is
 wrong and what to write instead.
 
-With --online it also asks Redis, loads metadata from its URLs, and connects to
-each upstream.`,
+With --online it also asks Redis, loads metadata from its URLs, connects to each
+upstream, and looks whether all that is stored of users agrees: records, indexes
+and blocks, of every directory. People may sign in meanwhile. The embedded store
+is looked at by the running gateway, if there is one.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
 			if err != nil {
 				return problemsError(std, err)
 			}
-			if errs := checkParts(c.Context(), cfg, online); len(errs) > 0 {
+			errs := checkParts(c.Context(), cfg, online)
+			if online && len(errs) == 0 {
+				errs = checkUsers(c.Context(), std, cfg, file)
+			}
+			if len(errs) > 0 {
 				for _, err := range errs {
 					fmt.Fprintln(std.out, err)
 				}
@@ -104,6 +113,58 @@ func checkParts(ctx context.Context, cfg *config.Config, online bool) []error {
 		}
 	}
 	return errs
+}
+
+// checkUsers looks whether what is stored of users agrees, in each directory.
+func checkUsers(ctx context.Context, std stdio, cfg *config.Config, file string) []error {
+	look, done := lookInto, func() {}
+	if !cfg.Redis.Embedded {
+		g, err := assemble(cfg, zap.NewNop())
+		if err != nil {
+			return []error{err}
+		}
+		show := newProgress(std.err)
+		done = func() {
+			show.end()
+			g.close()
+		}
+		users, err := provision.New(g.rdb, cfg.Redis.KeyPrefix, cfg)
+		if err != nil {
+			done()
+			return []error{err}
+		}
+		look = func(ctx context.Context, _, directory string) (proxy.Consistency, error) {
+			return proxy.CheckConsistency(ctx, users, directory, func(n int) { show.at(int64(n), "users of "+directory+" looked at") })
+		}
+	} else if _, err := adminSocket(file); err != nil {
+		return nil // nobody can be asked
+	}
+	defer done()
+	var errs []error
+	for _, d := range cfg.Directories {
+		found, err := look(ctx, file, d.Name)
+		if errors.Is(err, errNoGateway) {
+			return errs // then there is no embedded store either
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("directory %q: %w", d.Name, err))
+			continue
+		}
+		for _, i := range found.Inconsistencies {
+			errs = append(errs, errors.New(i.String()))
+		}
+		if found.More > 0 {
+			errs = append(errs, fmt.Errorf("directory %q: %d more", d.Name, found.More))
+		}
+	}
+	return errs
+}
+
+// lookInto asks the running gateway whether what it has stored agrees.
+func lookInto(ctx context.Context, file, directory string) (proxy.Consistency, error) {
+	var found proxy.Consistency
+	err := askGateway(ctx, file, "GET /consistency?"+url.Values{"directory": {directory}}.Encode(), &found)
+	return found, err
 }
 
 func bounded(ctx context.Context, f func(context.Context) error) error {

@@ -144,7 +144,7 @@ func deleteDirectory(ctx context.Context, std stdio, f adminFlags, d provision.D
 			d = part.Directories[0]
 		}
 		seen = min(seen+usersPage, users)
-		show.at(seen, users, "users")
+		show.at(seen, fmt.Sprintf("of %d users", users))
 		return part.Next, nil
 	})
 	show.end()

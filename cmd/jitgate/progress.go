@@ -19,10 +19,10 @@ func newProgress(w io.Writer) *progress {
 	return &progress{out: w}
 }
 
-// at shows that so many of all are done.
-func (p *progress) at(done, all int64, what string) {
+// at shows that so many are done.
+func (p *progress) at(done int64, what string) {
 	if p.out != nil {
-		fmt.Fprintf(p.out, "\r\x1b[K%d of %d %s", done, all, what)
+		fmt.Fprintf(p.out, "\r\x1b[K%d %s", done, what)
 		p.shown = true
 	}
 }

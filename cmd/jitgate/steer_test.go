@@ -191,3 +191,43 @@ func TestReloadReplicas(t *testing.T) {
 	ann = first.signIn(t)
 	want("unblocked at the first", http.StatusOK)
 }
+
+// TestCheckConsistency: check --online looks at what is stored of users, in Redis
+// itself and in the embedded store over the socket.
+func TestCheckConsistency(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	for name, store := range map[string]string{
+		"redis":    fmt.Sprintf("{addresses: [%q]}", server.Addr),
+		"embedded": "{embedded: true}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			idp := localIdP(t)
+			g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(oneIdP, store, idp.EntityID(), echoUpstream(t).URL))
+			if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
+				t.Fatal(err)
+			}
+			g.signIn(t)
+			if got := output(t, "check", "--online", "-c", g.file); !strings.Contains(got, ": good: ") {
+				t.Errorf("check --online printed %q", got)
+			}
+			if name == "embedded" {
+				g.stop()
+				if got := output(t, "check", "--online", "-c", g.file); !strings.Contains(got, ": good: ") {
+					t.Errorf("check --online without a gateway printed %q", got)
+				}
+				return
+			}
+			testenv.Client(t, server.Addr).Del(t.Context(), "jitgate:{acme}:names")
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), []string{"check", "--online", "-c", g.file}, stdio{strings.NewReader(""), &stdout, &stderr})
+			if want := `names: entry "acme.example/ann@acme.example" is missing, the user's name`; code != 1 || !strings.Contains(stdout.String(), want) {
+				t.Errorf("check --online of a damaged store: exit status %d, printed %q, want %s", code, stdout.String(), want)
+			}
+			if got := output(t, "check", "-c", g.file); !strings.Contains(got, ": good: ") {
+				t.Errorf("check without --online printed %q", got)
+			}
+		})
+	}
+}
