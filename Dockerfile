@@ -20,6 +20,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build --chown=65532:65532 /out/run /run
 COPY --from=build /out/jitgate /usr/bin/jitgate
 USER 65532:65532
+# So that the admin commands find jitgate.yaml: docker exec NAME jitgate users list
+WORKDIR /etc/jitgate
 EXPOSE 8443
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/jitgate"]

@@ -239,8 +239,11 @@ Try:
      the gateway and in again: now it lets him in.
   4. Begin at the identity provider: open %[2]s, sign in and start the
      gateway from there.
-  5. Look at the users in the store:
+  5. Look at the users in the store, and keep one out:
      %[3]s users list -c %[4]s
+     %[3]s users block bob@acme.example -c %[4]s
+  6. Change a group's rule in that file, and have it hold at the next request:
+     %[3]s reload -c %[4]s
 
 Ctrl-C ends it, and nothing is kept.
 `, base, idps[0].URL, self(), file)
