@@ -145,6 +145,7 @@ func printRow(out io.Writer, cells ...any) error {
 func details(e audit.Event) string {
 	var all []string
 	for _, d := range []struct{ name, value string }{
+		{"reason", e.Reason},
 		{"group", e.Group},
 		{"from", e.From},
 		{"attributes", strings.Join(e.Attributes, ",")},
