@@ -28,6 +28,7 @@ type gateway struct {
 
 	file    string          // that the configuration is from
 	reloads chan chan error // questions whether file can be put in its place
+	ending  chan struct{}   // closed when it drains
 }
 
 // assemble wires the gateway that cfg describes. Nothing runs and nothing
@@ -37,7 +38,7 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis, reloads: make(chan chan error)}
+	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis, reloads: make(chan chan error), ending: make(chan struct{})}
 	if t := cfg.TLS; t != nil {
 		g.tls = &certificate{certFile: t.CertFile, keyFile: t.KeyFile, log: log}
 	}

@@ -90,6 +90,8 @@ func (g *gateway) askReload(ctx context.Context) error {
 	select {
 	case g.reloads <- answer:
 		return <-answer
+	case <-g.ending:
+		return errors.New("the gateway is stopping")
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -128,6 +128,7 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 func (g *gateway) drain(listeners []*listener) {
 	g.log.Info("draining", zap.Duration("at_most", drainTime))
 	defer g.log.Info("stopped")
+	close(g.ending)
 	g.proxy.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
