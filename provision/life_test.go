@@ -46,6 +46,11 @@ func TestJ25ChangesUpdateTheUser(t *testing.T) {
 				u := w.login("acme", first...).User
 				before := w.dump()
 				clock = clock.Add(time.Hour)
+				c, _ := w.idps[test.idp].read(sent(test.later...))
+				f, err := w.lookup(t.Context(), w.idps[test.idp], c)
+				if ch, refusal := w.decide(w.idps[test.idp], c, f, audit.Event{}); err != nil || refusal != nil || (ch.json == "") != test.unchanged {
+					t.Errorf("record to write = %q (%v, %v), none: want %v", ch.json, refusal, err, test.unchanged)
+				}
 				out := w.login(test.idp, test.later...)
 				after := w.dump()
 				if maps.Equal(before, after) != test.unchanged {
