@@ -163,6 +163,7 @@ func TestJ26DeletedDirectoryEndsSessions(t *testing.T) {
 		s := newSite(t, rdb, setup{})
 		replica := s.replica()
 		ann, bob := s.signedIn("ann", s.url("wiki", "/")), s.signedIn("bob", s.url("sso", "/tools/"))
+		s.signedIn("bob", s.url("sso", "/tools/")) // and never seen again
 		if got := s.ask("POST /directories/acme", 409, nil); got != `directory "acme" is there already` {
 			t.Errorf("creating an open one: error %q", got)
 		}
