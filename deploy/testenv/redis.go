@@ -160,6 +160,21 @@ func (s *Server) Pause() { syscall.Kill(s.PID, syscall.SIGSTOP) }
 // Resume lets a paused server go on.
 func (s *Server) Resume() { syscall.Kill(s.PID, syscall.SIGCONT) }
 
+// Log returns what the server wrote. It must have ended.
+func (s *Server) Log() string { return s.log.String() }
+
+// Program starts a program that is to listen on a port of the loopback
+// interface, and returns before it does. It ends with the test.
+func Program(t testing.TB, port int, argv ...string) *Server {
+	t.Helper()
+	s, err := launch(port, argv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
 // sharedServer is the server that all tests of the binary share. It ends when
 // the binary does.
 var sharedServer = sync.OnceValues(func() (*Server, error) { return startServer(nil) })
