@@ -24,21 +24,22 @@ type adminFlags struct {
 	config, directory, output string
 }
 
+// add adds the flags that all of them have to c, and has them checked before it
+// runs.
 func (f *adminFlags) add(c *cobra.Command) {
 	configFlag(c, &f.config)
 	c.Flags().StringVarP(&f.output, "output", "o", "table", "`table` or json")
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if f.output != "table" && f.output != "json" {
+			return usageError{c.CommandPath(), fmt.Errorf("--output %q: want table or json", f.output)}
+		}
+		return nil
+	}
 }
 
 // addDirectory adds --directory, which leaves out what is of other directories.
 func (f *adminFlags) addDirectory(c *cobra.Command) {
 	c.Flags().StringVar(&f.directory, "directory", "", "only users of this `directory`")
-}
-
-func (f *adminFlags) check(c *cobra.Command) error {
-	if f.output != "table" && f.output != "json" {
-		return usageError{c.CommandPath(), fmt.Errorf("--output %q: want table or json", f.output)}
-	}
-	return nil
 }
 
 func when(t time.Time) string {

@@ -40,9 +40,6 @@ With -o json it prints one JSON object a line.`,
   jitgate audit -c jitgate.yaml --event login_failed --since 1h --follow`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			since, err := parseSince(f.since, time.Now())
 			if err != nil {
 				return usageError{c.CommandPath(), err}

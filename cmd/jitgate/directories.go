@@ -28,9 +28,6 @@ func directoriesListCommand(std stdio) *cobra.Command {
 		Long:  "list prints the directories of the configuration, with how many users are in each.\nWith -o json it prints one JSON object a line.",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			return listDirectories(c.Context(), std.out, f)
 		},
 	}
@@ -91,9 +88,6 @@ func directoryCommand(std stdio, c *cobra.Command, do func(context.Context, admi
 	var f adminFlags
 	c.Args = oneArg("NAME")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := f.check(c); err != nil {
-			return err
-		}
 		return do(c.Context(), f, args[0])
 	}
 	f.add(c)

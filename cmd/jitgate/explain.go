@@ -48,9 +48,6 @@ The exit status is 1 where the response would be refused.`,
   jitgate explain -c jitgate.yaml --idp acme --at 2026-03-01T12:00:00Z --online - < response.xml`,
 		Args: oneArg("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			q, err := f.question()
 			if err != nil {
 				return usageError{c.CommandPath(), err}

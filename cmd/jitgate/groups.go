@@ -30,9 +30,6 @@ have asserted of users, with how many users are in each now. It goes through all
 users. With -o json it prints one JSON object a line.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			return listGroups(c.Context(), std.out, f)
 		},
 	}
@@ -52,9 +49,6 @@ identity provider that asserts it. It goes through all users. With -o json it
 prints the members alone, one JSON object a line.`,
 		Args: oneArg("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			return showGroup(c.Context(), std.out, f, args[0])
 		},
 	}

@@ -34,9 +34,6 @@ func sessionsListCommand(std stdio) *cobra.Command {
 was visited. With -o json it prints one JSON object a line.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			return listSessions(c.Context(), std.out, f)
 		},
 	}
@@ -57,9 +54,6 @@ provider, or of everybody. Users may sign in again. With -o json it prints the
 sessions that were ended, one JSON object a line.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			given := 0
 			for _, is := range []bool{f.id != "", f.user != "", f.idp != "", f.all} {
 				if is {

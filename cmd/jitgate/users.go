@@ -32,9 +32,6 @@ func usersListCommand(std stdio) *cobra.Command {
 		Long:  "list prints the users that have signed in so far, by directory, domain and name.\nWith -o json it prints one JSON object a line.",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			return listUsers(c.Context(), std.out, f)
 		},
 	}
@@ -50,9 +47,6 @@ func usersShowCommand(std stdio) *cobra.Command {
 		Short: "Show one user, by userName or user ID",
 		Args:  oneArg("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.check(c); err != nil {
-				return err
-			}
 			return showUser(c.Context(), std.out, f, args[0])
 		},
 	}
@@ -110,9 +104,6 @@ func userCommand(std stdio, c *cobra.Command, do func(context.Context, adminFlag
 	var f adminFlags
 	c.Args = oneArg("NAME")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := f.check(c); err != nil {
-			return err
-		}
 		u, err := oneUser(c.Context(), f, args[0])
 		if err != nil {
 			return err
