@@ -36,7 +36,7 @@ func directoriesListCommand(std stdio) *cobra.Command {
 }
 
 func directoriesShowCommand(std stdio) *cobra.Command {
-	return directoryCommand(std, &cobra.Command{
+	return directoryCommand(&cobra.Command{
 		Use:   "show NAME",
 		Short: "Show one directory",
 	}, func(ctx context.Context, f adminFlags, name string) error {
@@ -45,7 +45,7 @@ func directoriesShowCommand(std stdio) *cobra.Command {
 }
 
 func directoriesCreateCommand(std stdio) *cobra.Command {
-	return directoryCommand(std, &cobra.Command{
+	return directoryCommand(&cobra.Command{
 		Use:   "create NAME",
 		Short: "Open a directory again that was deleted",
 		Long: `create opens a directory again that directories delete has closed: the identity
@@ -58,7 +58,7 @@ that was never deleted need not be created; the configuration does that.`,
 
 func directoriesDeleteCommand(std stdio) *cobra.Command {
 	var yes bool
-	c := directoryCommand(std, &cobra.Command{
+	c := directoryCommand(&cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a directory with all its users",
 		Long: `delete closes a directory, which ends the sessions of its users at once, and
@@ -84,7 +84,7 @@ stays closed, and the deletion goes on.`,
 }
 
 // directoryCommand makes of c a command about one directory, whose name do gets.
-func directoryCommand(std stdio, c *cobra.Command, do func(context.Context, adminFlags, string) error) *cobra.Command {
+func directoryCommand(c *cobra.Command, do func(context.Context, adminFlags, string) error) *cobra.Command {
 	var f adminFlags
 	c.Args = oneArg("NAME")
 	c.RunE = func(c *cobra.Command, args []string) error {

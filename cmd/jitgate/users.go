@@ -41,23 +41,16 @@ func usersListCommand(std stdio) *cobra.Command {
 }
 
 func usersShowCommand(std stdio) *cobra.Command {
-	var f adminFlags
-	c := &cobra.Command{
+	return userCommand(&cobra.Command{
 		Use:   "show NAME",
 		Short: "Show one user, by userName or user ID",
-		Args:  oneArg("NAME"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return showUser(c.Context(), std.out, f, args[0])
-		},
-	}
-	f.add(c)
-	f.addDirectory(c)
-	completeWith(c, completeUsers)
-	return c
+	}, func(_ context.Context, f adminFlags, u provision.User) error {
+		return showUser(std.out, f, u)
+	})
 }
 
 func usersBlockCommand(std stdio) *cobra.Command {
-	return userCommand(std, &cobra.Command{
+	return userCommand(&cobra.Command{
 		Use:   "block NAME",
 		Short: "Keep a user out",
 		Long: `block keeps a user out, by userName or user ID, whatever their identity provider
@@ -77,7 +70,7 @@ refused (user_blocked) until users unblock.`,
 }
 
 func usersUnblockCommand(std stdio) *cobra.Command {
-	return userCommand(std, &cobra.Command{
+	return userCommand(&cobra.Command{
 		Use:   "unblock NAME",
 		Short: "Let a blocked user sign in again",
 		Long: `unblock lets a user sign in again, by userName or user ID, who was blocked by
@@ -100,7 +93,7 @@ func blockPath(u provision.User) string {
 }
 
 // userCommand makes of c a command about one user, whom do gets.
-func userCommand(std stdio, c *cobra.Command, do func(context.Context, adminFlags, provision.User) error) *cobra.Command {
+func userCommand(c *cobra.Command, do func(context.Context, adminFlags, provision.User) error) *cobra.Command {
 	var f adminFlags
 	c.Args = oneArg("NAME")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -194,11 +187,7 @@ func oneUser(ctx context.Context, f adminFlags, name string) (provision.User, er
 	return provision.User{}, hintError{fmt.Errorf("%d users have the name %q", len(found.Users), name), "name a directory or an ID: " + strings.Join(where, "; ")}
 }
 
-func showUser(ctx context.Context, out io.Writer, f adminFlags, name string) error {
-	u, err := oneUser(ctx, f, name)
-	if err != nil {
-		return err
-	}
+func showUser(out io.Writer, f adminFlags, u provision.User) error {
 	if f.output == "json" {
 		return printJSON(out, u)
 	}
