@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +20,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 )
+
+// usersPage is how many users the gateway is asked for at a time.
+const usersPage = 500
 
 // adminFlags are those of the commands that ask the running gateway.
 type adminFlags struct {
@@ -104,6 +109,32 @@ func askGatewayWith(ctx context.Context, file, question string, body, answer any
 	}
 	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
 		return fmt.Errorf("reading the gateway's answer: %w", err)
+	}
+	return nil
+}
+
+// pages asks a question again and again, for one part of the answer after the
+// other. Use gets each part and returns its next.
+func pages[T any](ctx context.Context, f adminFlags, question string, q url.Values, use func(T) (next string, err error)) error {
+	for {
+		var part T
+		if err := askGateway(ctx, f.config, question+"?"+q.Encode(), &part); err != nil {
+			return err
+		}
+		next, err := use(part)
+		if err != nil || next == "" {
+			return err
+		}
+		q.Set("after", next)
+	}
+}
+
+// printJSON prints one JSON object a line.
+func printJSON[T any](out io.Writer, all ...T) error {
+	for _, v := range all {
+		if err := json.NewEncoder(out).Encode(v); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -15,9 +14,6 @@ import (
 
 	"github.com/jitgate/jitgate/provision"
 )
-
-// usersPage is how many users the gateway is asked for at a time.
-const usersPage = 500
 
 func usersCommand(std stdio) *cobra.Command {
 	return group("users", "Look at the users that the gateway has created, and keep them out",
@@ -114,32 +110,6 @@ type usersAnswer struct {
 	Users  []provision.User `json:"users"`
 	Next   string           `json:"next"`
 	Logins int              `json:"logins"`
-}
-
-// pages asks a question again and again, for one part of the answer after the
-// other. Use gets each part and returns its next.
-func pages[T any](ctx context.Context, f adminFlags, question string, q url.Values, use func(T) (next string, err error)) error {
-	for {
-		var part T
-		if err := askGateway(ctx, f.config, question+"?"+q.Encode(), &part); err != nil {
-			return err
-		}
-		next, err := use(part)
-		if err != nil || next == "" {
-			return err
-		}
-		q.Set("after", next)
-	}
-}
-
-// printJSON prints one JSON object a line.
-func printJSON[T any](out io.Writer, all ...T) error {
-	for _, v := range all {
-		if err := json.NewEncoder(out).Encode(v); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func listUsers(ctx context.Context, out io.Writer, f adminFlags) error {
