@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 const completePage = "200"
 
 // A completer returns what a word on the command line may be, according to the
-// running gateway. Where there is none, it returns nothing.
+// running gateway. Where none answers, it returns nothing.
 type completer func(ctx context.Context, f adminFlags) []string
 
 // completeWith completes the argument of a command about one thing.
@@ -46,25 +47,14 @@ func (complete completer) offer(c *cobra.Command, _ []string, typed string) ([]s
 	var f adminFlags
 	f.config, _ = c.Flags().GetString("config") // without such a flag there is no gateway to ask
 	f.directory, _ = c.Flags().GetString("directory")
-	return withPrefix(complete(c.Context(), f), typed)
-}
-
-func withPrefix(words []string, typed string) ([]string, cobra.ShellCompDirective) {
-	var fit []string
-	for _, w := range words {
-		if strings.HasPrefix(w, typed) {
-			fit = append(fit, w)
-		}
-	}
-	return fit, cobra.ShellCompDirectiveNoFileComp
+	words := complete(c.Context(), f)
+	return slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, typed) }), cobra.ShellCompDirectiveNoFileComp
 }
 
 func completeUsers(ctx context.Context, f adminFlags) []string {
 	var answer usersAnswer
 	q := url.Values{"directory": {f.directory}, "limit": {completePage}}
-	if askGateway(ctx, f.config, "GET /users?"+q.Encode(), &answer) != nil {
-		return nil
-	}
+	_ = askGateway(ctx, f.config, "GET /users?"+q.Encode(), &answer)
 	var names []string
 	for _, u := range answer.Users {
 		names = append(names, u.UserName)
@@ -73,10 +63,7 @@ func completeUsers(ctx context.Context, f adminFlags) []string {
 }
 
 func completeGroups(ctx context.Context, f adminFlags) []string {
-	groups, err := askGroups(ctx, f, "")
-	if err != nil {
-		return nil
-	}
+	groups, _ := askGroups(ctx, f, "")
 	var names []string
 	for _, g := range groups {
 		names = append(names, g.Name)
@@ -85,24 +72,18 @@ func completeGroups(ctx context.Context, f adminFlags) []string {
 }
 
 func completeDirectories(ctx context.Context, f adminFlags) []string {
-	var answer directoriesAnswer
-	if askGateway(ctx, f.config, "GET /directories", &answer) != nil {
-		return nil
-	}
+	directories, _ := askDirectories(ctx, f)
 	var names []string
-	for _, d := range answer.Directories {
+	for _, d := range directories {
 		names = append(names, d.Name)
 	}
 	return names
 }
 
 func completeIdPs(ctx context.Context, f adminFlags) []string {
-	var answer directoriesAnswer
-	if askGateway(ctx, f.config, "GET /directories", &answer) != nil {
-		return nil
-	}
+	directories, _ := askDirectories(ctx, f)
 	var names []string
-	for _, d := range answer.Directories {
+	for _, d := range directories {
 		names = append(names, d.IdPs...)
 	}
 	return names

@@ -103,6 +103,13 @@ type directoriesAnswer struct {
 	Next        string                `json:"next"`
 }
 
+// askDirectories asks for the directories of the configuration.
+func askDirectories(ctx context.Context, f adminFlags) ([]provision.Directory, error) {
+	var answer directoriesAnswer
+	err := askGateway(ctx, f.config, "GET /directories", &answer)
+	return answer.Directories, err
+}
+
 // oneDirectory asks a question whose answer is one directory.
 func oneDirectory(ctx context.Context, f adminFlags, question string) (provision.Directory, error) {
 	var answer directoriesAnswer
@@ -153,16 +160,16 @@ func deleteDirectory(ctx context.Context, std stdio, f adminFlags, d provision.D
 }
 
 func listDirectories(ctx context.Context, out io.Writer, f adminFlags) error {
-	var all directoriesAnswer
-	if err := askGateway(ctx, f.config, "GET /directories", &all); err != nil {
+	all, err := askDirectories(ctx, f)
+	if err != nil {
 		return err
 	}
 	if f.output == "json" {
-		return printJSON(out, all.Directories...)
+		return printJSON(out, all...)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DIRECTORY\tSTATE\tUSERS\tDOMAINS\tIDENTITY PROVIDERS")
-	for _, d := range all.Directories {
+	for _, d := range all {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", d.Name, d.State, d.Users, strings.Join(d.Domains, ","), strings.Join(d.IdPs, ","))
 	}
 	return table.Flush()
