@@ -115,34 +115,39 @@ func checkParts(ctx context.Context, cfg *config.Config, online bool) []error {
 	return errs
 }
 
-// checkUsers looks whether what is stored of users agrees, in each directory.
+// checkUsers looks whether what is stored of users agrees: in Redis itself or, of
+// the embedded store, by asking the running gateway, if there is one.
 func checkUsers(ctx context.Context, std stdio, cfg *config.Config, file string) []error {
-	look, done := lookInto, func() {}
-	if !cfg.Redis.Embedded {
-		g, err := assemble(cfg, zap.NewNop())
-		if err != nil {
-			return []error{err}
+	if cfg.Redis.Embedded {
+		if _, err := adminSocket(file); err != nil {
+			return nil // nobody can be asked
 		}
-		show := newProgress(std.err)
-		done = func() {
-			show.end()
-			g.close()
-		}
-		users, err := provision.New(g.rdb, cfg.Redis.KeyPrefix, cfg)
-		if err != nil {
-			done()
-			return []error{err}
-		}
-		look = func(ctx context.Context, _, directory string) (proxy.Consistency, error) {
-			return proxy.CheckConsistency(ctx, users, directory, func(n int) { show.at(int64(n), "users of "+directory+" looked at") })
-		}
-	} else if _, err := adminSocket(file); err != nil {
-		return nil // nobody can be asked
+		return checkDirectories(cfg, func(directory string) (found proxy.Consistency, err error) {
+			err = askGateway(ctx, file, "GET /consistency?"+url.Values{"directory": {directory}}.Encode(), &found)
+			return found, err
+		})
 	}
-	defer done()
+	rdb, closeRedis, err := openRedis(cfg.Redis, zap.NewNop())
+	if err != nil {
+		return []error{err}
+	}
+	defer closeRedis()
+	users, err := provision.New(rdb, cfg.Redis.KeyPrefix, cfg)
+	if err != nil {
+		return []error{err}
+	}
+	show := newProgress(std.err)
+	defer show.end()
+	return checkDirectories(cfg, func(directory string) (proxy.Consistency, error) {
+		return proxy.CheckConsistency(ctx, users, directory, func(n int) { show.at("%d users of %s looked at", n, directory) })
+	})
+}
+
+// checkDirectories returns what look finds wrong with each directory.
+func checkDirectories(cfg *config.Config, look func(directory string) (proxy.Consistency, error)) []error {
 	var errs []error
 	for _, d := range cfg.Directories {
-		found, err := look(ctx, file, d.Name)
+		found, err := look(d.Name)
 		if errors.Is(err, errNoGateway) {
 			return errs // then there is no embedded store either
 		}
@@ -158,13 +163,6 @@ func checkUsers(ctx context.Context, std stdio, cfg *config.Config, file string)
 		}
 	}
 	return errs
-}
-
-// lookInto asks the running gateway whether what it has stored agrees.
-func lookInto(ctx context.Context, file, directory string) (proxy.Consistency, error) {
-	var found proxy.Consistency
-	err := askGateway(ctx, file, "GET /consistency?"+url.Values{"directory": {directory}}.Encode(), &found)
-	return found, err
 }
 
 func bounded(ctx context.Context, f func(context.Context) error) error {

@@ -138,14 +138,13 @@ func confirmDirectory(std stdio, d provision.Directory) error {
 func deleteDirectory(ctx context.Context, std stdio, f adminFlags, d provision.Directory) error {
 	users, seen := d.Users, int64(0)
 	show := newProgress(std.err)
-	defer show.end()
 	q := url.Values{"limit": {fmt.Sprint(usersPage)}}
 	err := pages(ctx, f, "DELETE "+directoryPath(d.Name), q, func(part directoriesAnswer) (string, error) {
 		if len(part.Directories) == 1 {
 			d = part.Directories[0]
 		}
 		seen = min(seen+usersPage, users)
-		show.at(seen, fmt.Sprintf("of %d users", users))
+		show.at("%d of %d users", seen, users)
 		return part.Next, nil
 	})
 	show.end()

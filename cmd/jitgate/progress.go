@@ -19,10 +19,10 @@ func newProgress(w io.Writer) *progress {
 	return &progress{out: w}
 }
 
-// at shows that so many are done.
-func (p *progress) at(done int64, what string) {
+// at shows how far it is now.
+func (p *progress) at(format string, args ...any) {
 	if p.out != nil {
-		fmt.Fprintf(p.out, "\r\x1b[K%d %s", done, what)
+		fmt.Fprintf(p.out, "\r\x1b[K"+format, args...)
 		p.shown = true
 	}
 }
