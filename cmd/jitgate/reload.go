@@ -111,9 +111,6 @@ func (g *gateway) reload(ctx context.Context) error {
 }
 
 func (g *gateway) replace(ctx context.Context) error {
-	if g.file == "" {
-		return errors.New("this configuration is not from a file")
-	}
 	cfg, err := config.Load(g.file)
 	if err != nil {
 		return err
