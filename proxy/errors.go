@@ -31,16 +31,17 @@ const (
 // A problem is an error as the visitor is told about it. Any other error that
 // reaches [Gateway.answer] means that something could not be checked: 503.
 type problem struct {
-	status   int
-	code     string
-	title    string     // "": what the code says
-	text     string     // "": what the code says
-	link     *page.Link // what to do now
-	app      string
-	user     string
-	refusal  *provision.Refusal // what the identity provider has to send, or nil
-	loginURL string             // JSON alone
-	cause    error              // for the log alone
+	status    int
+	code      string
+	title     string     // "": what the code says
+	text      string     // "": what the code says
+	link      *page.Link // what to do now
+	app       string
+	user      string
+	attribute string // of the assertion that is at fault, or ""
+	domain    string // that is at fault, or ""
+	loginURL  string // JSON alone
+	cause     error  // for the log alone
 }
 
 func (p *problem) Error() string {
@@ -93,7 +94,7 @@ func refused(err error, restart string) error {
 		return p
 	}
 	if r, ok := errors.AsType[*provision.Refusal](err); ok {
-		p.code, p.text, p.refusal = r.Code, explain(r), r
+		p.code, p.text, p.attribute, p.domain = r.Code, explain(r), r.Sent, r.Domain
 		return p
 	}
 	return err
@@ -185,14 +186,10 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 	if p.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "5")
 	}
-	var attribute, domain string
-	if p.refusal != nil {
-		attribute, domain = p.refusal.Sent, p.refusal.Domain
-	}
 	if acceptsHTML(r) {
 		page.Error{
 			Site: g.siteOf(ev.host), Title: title, Text: text, Code: p.code, RequestID: ev.id,
-			App: p.app, User: p.user, Attribute: attribute, Domain: domain, Link: p.link,
+			App: p.app, User: p.user, Attribute: p.attribute, Domain: p.domain, Link: p.link,
 		}.Write(w, p.status)
 		return
 	}
@@ -204,7 +201,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 		Domain    string `json:"domain,omitempty"`
 		LoginURL  string `json:"login_url,omitempty"`
 		RequestID string `json:"request_id"`
-	}{p.code, text, p.app, attribute, domain, p.loginURL, ev.id})
+	}{p.code, text, p.app, p.attribute, p.domain, p.loginURL, ev.id})
 }
 
 // acceptsHTML reports whether the client is one that shows pages.
