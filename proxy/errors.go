@@ -94,14 +94,14 @@ func refused(err error, restart string) error {
 		return p
 	}
 	if r, ok := errors.AsType[*provision.Refusal](err); ok {
-		p.code, p.text, p.attribute, p.domain = r.Code, explain(r), r.Sent, r.Domain
+		p.code, p.text, p.attribute, p.domain = r.Code, whatToSend(r), r.Sent, r.Domain
 		return p
 	}
 	return err
 }
 
-// explain says what the identity provider has to send for a login to be taken.
-func explain(r *provision.Refusal) string {
+// whatToSend says what the identity provider has to send for a login to be taken.
+func whatToSend(r *provision.Refusal) string {
 	const who = "Please tell your administrator."
 	name := fmt.Sprintf("the attribute “%s”", r.Attribute)
 	if r.Sent != "" && r.Sent != r.Attribute {
