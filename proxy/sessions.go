@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -50,6 +51,15 @@ func ownerOf(u provision.User) session.Owner {
 	return session.Owner{Directory: u.Directory, UserID: u.ID}
 }
 
+// openSessions returns the sessions of users that are open.
+func (g *Gateway) openSessions(ctx context.Context, users ...provision.User) ([]session.Record, error) {
+	owners := make([]session.Owner, len(users))
+	for i, u := range users {
+		owners[i] = ownerOf(u)
+	}
+	return g.sessions.Open(ctx, owners...)
+}
+
 func (g *Gateway) listSessions(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	var users []provision.User
@@ -63,11 +73,7 @@ func (g *Gateway) listSessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	owners := make([]session.Owner, len(users))
-	for i, u := range users {
-		owners[i] = ownerOf(u)
-	}
-	records, err := g.sessions.Open(r.Context(), owners...)
+	records, err := g.openSessions(r.Context(), users...)
 	g.describe(&a, records, users...)
 	return a, err
 }
@@ -89,11 +95,7 @@ func (g *Gateway) endSessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	owners := make([]session.Owner, len(users))
-	for i, u := range users {
-		owners[i] = ownerOf(u)
-	}
-	records, err := g.sessions.Open(r.Context(), owners...)
+	records, err := g.openSessions(r.Context(), users...)
 	if err != nil {
 		return nil, err
 	}
@@ -118,18 +120,11 @@ func (g *Gateway) endSessions(r *http.Request) (any, error) {
 // else's by the time that this is asked.
 func (g *Gateway) endUser(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	u, ok, err := g.users.User(r.Context(), q.Get("directory"), q.Get("user"))
+	u, err := g.user(r.Context(), q.Get("directory"), q.Get("user"))
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, notThere("user", q.Get("user"))
-	}
-	records, err := g.sessions.Open(r.Context(), ownerOf(u))
-	if err != nil {
-		return nil, err
-	}
-	return g.revoke(r, u, records)
+	return g.revokeAll(r, u)
 }
 
 // endSession ends the login that a session is of.
@@ -160,6 +155,15 @@ func (g *Gateway) endSession(r *http.Request) (any, error) {
 		}
 	}
 	return g.revoke(r, u, same)
+}
+
+// revokeAll ends all logins of a user.
+func (g *Gateway) revokeAll(r *http.Request, u provision.User) (sessionsAnswer, error) {
+	records, err := g.openSessions(r.Context(), u)
+	if err != nil {
+		return sessionsAnswer{}, err
+	}
+	return g.revoke(r, u, records)
 }
 
 // revoke ends the logins that sessions of u are of, on all hosts, and records

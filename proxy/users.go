@@ -28,45 +28,44 @@ func (g *Gateway) findUsers(r *http.Request) (any, error) {
 	return usersAnswer{Users: append([]provision.User{}, users...)}, err
 }
 
+// user returns the user with an ID.
+func (g *Gateway) user(ctx context.Context, directory, id string) (provision.User, error) {
+	u, ok, err := g.users.User(ctx, directory, id)
+	if err == nil && !ok {
+		err = notThere("user", id)
+	}
+	return u, err
+}
+
 // blockUser keeps a user out: the block first, which holds at the next request of
 // each session, then the sessions.
 func (g *Gateway) blockUser(r *http.Request) (any, error) {
-	directory, id := r.URL.Query().Get("directory"), r.PathValue("id")
-	if err := g.mark(r, directory, id, g.users.Block); err != nil {
-		return nil, err
-	}
-	u, _, err := g.users.User(r.Context(), directory, id)
+	u, err := g.mark(r, g.users.Block)
 	if err != nil {
 		return nil, err
 	}
-	records, err := g.sessions.Open(r.Context(), ownerOf(u))
-	if err != nil {
-		return nil, err
-	}
-	ended, err := g.revoke(r, u, records)
+	ended, err := g.revokeAll(r, u)
 	return usersAnswer{Users: []provision.User{u}, Logins: ended.Logins}, err
 }
 
 func (g *Gateway) unblockUser(r *http.Request) (any, error) {
-	directory, id := r.URL.Query().Get("directory"), r.PathValue("id")
-	if err := g.mark(r, directory, id, g.users.Unblock); err != nil {
-		return nil, err
-	}
-	u, _, err := g.users.User(r.Context(), directory, id)
+	u, err := g.mark(r, g.users.Unblock)
 	return usersAnswer{Users: []provision.User{u}}, err
 }
 
-// mark blocks or unblocks a user.
-func (g *Gateway) mark(r *http.Request, directory, id string, do func(context.Context, string, string, audit.Event) ([]audit.Event, bool, error)) error {
+// mark blocks or unblocks the user whom a question is about, and returns them as
+// they are from then on.
+func (g *Gateway) mark(r *http.Request, do func(context.Context, string, string, audit.Event) ([]audit.Event, bool, error)) (provision.User, error) {
+	directory, id := r.URL.Query().Get("directory"), r.PathValue("id")
 	events, ok, err := do(r.Context(), directory, id, byAdmin(r))
 	if err != nil {
-		return err
+		return provision.User{}, err
 	}
 	if !ok {
-		return notThere("user", id)
+		return provision.User{}, notThere("user", id)
 	}
 	g.audit(events...)
-	return nil
+	return g.user(r.Context(), directory, id)
 }
 
 func (g *Gateway) listGroups(r *http.Request) (any, error) {
