@@ -101,6 +101,11 @@ func notThere(what, name string) error {
 	return &askError{http.StatusNotFound, fmt.Sprintf("no %s %q", what, name)}
 }
 
+// notNow is the error of a question that the state of things does not allow.
+func notNow(format string, args ...any) error {
+	return &askError{http.StatusConflict, fmt.Sprintf(format, args...)}
+}
+
 // reply answers a question over the admin socket.
 func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*Gateway, *http.Request) (any, error)) {
 	id := newRequestID()
