@@ -116,9 +116,7 @@ func (c *checker) indexes() []index {
 		{where: inExternal, key: c.external, leadsTo: byValue, entryOf: func(_ string, rec *record) string {
 			return externalField(rec.ExternalID)
 		}},
-		{where: inList, key: c.list, scored: true, leadsTo: func(e entry) string {
-			return idsOf([]string{e.field})[0]
-		}, entryOf: placeOf},
+		{where: inList, key: c.list, scored: true, leadsTo: func(e entry) string { return idOf(e.field) }, entryOf: placeOf},
 		{where: inSeen, key: c.seen, leadsTo: func(e entry) string { return e.field }},
 		{where: inBlocks, key: c.blocks, leadsTo: func(e entry) string { return e.field }},
 	}

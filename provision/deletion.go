@@ -68,22 +68,19 @@ func (r *Registry) CloseDirectory(ctx context.Context, directory string, by audi
 // directory that is closed or open, after those of an earlier call whose next is
 // after; next is empty where there are no more.
 func (r *Registry) Remains(ctx context.Context, directory, after string, limit int) (ids []string, next string, err error) {
-	by := &redis.ZRangeBy{Min: "-", Max: "+", Count: int64(max(limit, 1))}
-	if after != "" {
-		from, member, err := decodeCursor(after)
-		if err == nil && from != directory {
-			err = fmt.Errorf("%q is %w", after, ErrCursor)
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		by.Min = "(" + member
+	limit = max(limit, 1)
+	from, member, err := decodeCursor(after)
+	if err == nil && after != "" && from != directory {
+		err = fmt.Errorf("%q is %w", after, ErrCursor)
 	}
-	members, err := r.rdb.ZRangeByLex(ctx, r.keys(directory).list, by).Result()
 	if err != nil {
-		return nil, "", fmt.Errorf("listing users: %w", err)
+		return nil, "", err
 	}
-	if len(members) == int(by.Count) {
+	members, err := r.members(ctx, directory, member, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(members) == limit {
 		next = encodeCursor(directory, members[len(members)-1])
 	}
 	return idsOf(members), next, nil

@@ -269,13 +269,13 @@ func (r *Registry) List(ctx context.Context, directory, after string, limit int)
 		if name < from || directory != "" && name != directory {
 			continue
 		}
-		by := &redis.ZRangeBy{Min: "-", Max: "+", Count: int64(limit - len(users) + 1)}
+		begin := ""
 		if name == from {
-			by.Min = "(" + member
+			begin = member
 		}
-		members, err := r.rdb.ZRangeByLex(ctx, r.keys(name).list, by).Result()
+		members, err := r.members(ctx, name, begin, limit-len(users)+1)
 		if err != nil {
-			return nil, "", fmt.Errorf("listing users: %w", err)
+			return nil, "", err
 		}
 		more := len(members) > limit-len(users)
 		if more {
@@ -296,11 +296,31 @@ func (r *Registry) List(ctx context.Context, directory, after string, limit int)
 	return users, "", nil
 }
 
-// idsOf returns the user IDs in members of a directory's list.
+// members returns up to limit members of a directory's list, after one of them or,
+// where that is empty, from the first on.
+func (r *Registry) members(ctx context.Context, directory, after string, limit int) ([]string, error) {
+	by := &redis.ZRangeBy{Min: "-", Max: "+", Count: int64(limit)}
+	if after != "" {
+		by.Min = "(" + after
+	}
+	members, err := r.rdb.ZRangeByLex(ctx, r.keys(directory).list, by).Result()
+	if err != nil {
+		return nil, fmt.Errorf("listing users: %w", err)
+	}
+	return members, nil
+}
+
+// idOf returns the user ID in a member of a directory's list.
+func idOf(member string) string {
+	_, id, _ := strings.Cut(member, "\x00")
+	return id
+}
+
+// idsOf is idOf for several.
 func idsOf(members []string) []string {
 	ids := make([]string, len(members))
 	for i, m := range members {
-		_, ids[i], _ = strings.Cut(m, "\x00")
+		ids[i] = idOf(m)
 	}
 	return ids
 }
