@@ -36,7 +36,6 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"Directories": func() { w.Directories() },
 			"IdPs":        func() { w.IdPs("acme.example") },
 			"Members":     func() { w.Members(ctx, "staff", "", "", 10) },
-			"Why":         func() { w.Why(u) },
 			"Explain": func() {
 				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "ann", "department", "Legal")}, true)
 				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "bob")}, true)

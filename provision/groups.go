@@ -138,8 +138,9 @@ func (set *groupSet) of(u *User, asserted []string) membership {
 	return m
 }
 
-// because is of, and says for each group what made u a member.
-func (set *groupSet) because(u *User, asserted []string) (membership, map[string]string) {
+// because says for each group that u is in, given the groups asserted of u, what
+// made u a member.
+func (set *groupSet) because(u *User, asserted []string) map[string]string {
 	m, s := set.workOut(u, asserted)
 	why := make(map[string]string)
 	for i := range set.groups {
@@ -150,9 +151,10 @@ func (set *groupSet) because(u *User, asserted []string) (membership, map[string
 	for _, name := range m.own {
 		why[name] = "asserted by " + u.IdP
 	}
-	return m, why
+	return why
 }
 
+// workOut is of, and returns with it what why asks for.
 func (set *groupSet) workOut(u *User, asserted []string) (membership, *subject) {
 	s := &subject{user: u, asserted: make(map[string]bool), member: make(map[string]bool)}
 	for _, name := range asserted {

@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +36,7 @@ func (r *Registry) Group(name string) (Group, bool) {
 	if r.groups.folded[lower(name)] { // see groupSet.of
 		return Group{}, false
 	}
-	for p := range maps.Values(r.idps) {
+	for _, p := range r.idps {
 		if p.groupsFrom != "" && p.allows(name) {
 			return Group{Name: name}, true
 		}
@@ -57,22 +56,21 @@ func (r *Registry) Members(ctx context.Context, group, directory, after string, 
 	users, next, err := r.List(ctx, directory, after, limit)
 	for _, u := range users {
 		if slices.Contains(u.Groups, group) {
-			members = append(members, Member{u, r.Why(u)[group]})
+			members = append(members, Member{u, r.why(u)[group]})
 		}
 	}
 	return members, next, err
 }
 
-// Why says of each of a user's groups what made them a member.
-func (r *Registry) Why(u User) map[string]string {
-	_, why := r.groups.because(&u, u.taken)
-	return why
+// why says of each of a user's groups what made them a member.
+func (r *Registry) why(u User) map[string]string {
+	return r.groups.because(&u, u.taken)
 }
 
 // A Directory is a set of users and what belongs to it.
 type Directory struct {
 	Name    string    `json:"name"`
-	State   string    `json:"state"`          // one of the constants above
+	State   string    `json:"state"`          // StateOpen, StateDeleting or StateDeleted
 	Since   time.Time `json:"since,omitzero"` // when it was deleted, if it was
 	Domains []string  `json:"domains"`        // none of one that is not configured
 	IdPs    []string  `json:"idps"`           // names of its identity providers, in the configuration's order
