@@ -117,14 +117,12 @@ func (r *Registry) Explain(ctx context.Context, in SignIn, online bool) (*Explan
 // compare fills in what the login makes of the user.
 func (ex *Explanation) compare(r *Registry, after User) {
 	ex.After, ex.Why = &after, r.why(after)
-	before := new(User)
-	if ex.Before != nil {
-		before = ex.Before
+	before := ex.Before
+	if before == nil {
+		before = new(User)
+		ex.After.ID = "" // it would get one at random
 	} else {
-		after.ID = "" // it would get one at random
-	}
-	for _, name := range changes(before, &after) {
-		if ex.Before != nil {
+		for _, name := range changes(before, &after) {
 			ex.Changes = append(ex.Changes, Change{name, before.Values(name), after.Values(name)})
 		}
 	}
