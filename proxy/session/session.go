@@ -161,13 +161,9 @@ func (r Record) Owner() Owner { return Owner{r.Directory, r.UserID} }
 // Open returns the sessions of users that are open now: user by user, each
 // one's in the order that they were created in.
 func (s *Store) Open(ctx context.Context, owners ...Owner) ([]Record, error) {
-	indexes := s.Redis.Pipeline()
-	members := make([]*redis.StringSliceCmd, len(owners))
-	for i, o := range owners {
-		members[i] = indexes.ZRange(ctx, s.index(o), 0, -1)
-	}
-	if _, err := indexes.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("listing users' sessions: %w", err)
+	members, err := s.members(ctx, owners)
+	if err != nil {
+		return nil, err
 	}
 	type read struct {
 		owner Owner
@@ -177,7 +173,7 @@ func (s *Store) Open(ctx context.Context, owners ...Owner) ([]Record, error) {
 	var reads []read
 	records := s.Redis.Pipeline()
 	for i, o := range owners {
-		for _, m := range members[i].Val() {
+		for _, m := range members[i] {
 			_, key := splitMember(m)
 			reads = append(reads, read{o, key, records.Get(ctx, s.key(key))})
 		}
@@ -201,6 +197,23 @@ func (s *Store) Open(ctx context.Context, owners ...Owner) ([]Record, error) {
 		}
 	}
 	return open, nil
+}
+
+// members returns what stands in the index of each user.
+func (s *Store) members(ctx context.Context, owners []Owner) ([][]string, error) {
+	pipe := s.Redis.Pipeline()
+	indexes := make([]*redis.StringSliceCmd, len(owners))
+	for i, o := range owners {
+		indexes[i] = pipe.ZRange(ctx, s.index(o), 0, -1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("listing users' sessions: %w", err)
+	}
+	members := make([][]string, len(owners))
+	for i, index := range indexes {
+		members[i] = index.Val()
+	}
+	return members, nil
 }
 
 // End returns when r ends if it is not used again. A lifetime that was made
@@ -254,21 +267,17 @@ func (s *Store) Revoke(ctx context.Context, r Record) error {
 
 // Drop ends all sessions of users, and deletes what there is of them.
 func (s *Store) Drop(ctx context.Context, owners ...Owner) error {
-	indexes := s.Redis.Pipeline()
-	members := make([]*redis.StringSliceCmd, len(owners))
-	for i, o := range owners {
-		members[i] = indexes.ZRange(ctx, s.index(o), 0, -1)
-	}
-	if _, err := indexes.Exec(ctx); err != nil {
-		return fmt.Errorf("listing users' sessions: %w", err)
+	members, err := s.members(ctx, owners)
+	if err != nil {
+		return err
 	}
 	pipe := s.Redis.Pipeline()
 	for i, o := range owners {
-		for _, m := range members[i].Val() {
+		for _, m := range members[i] {
 			_, key := splitMember(m)
 			pipe.Del(ctx, s.key(key))
 		}
-		if len(members[i].Val()) > 0 {
+		if len(members[i]) > 0 {
 			pipe.Del(ctx, s.index(o))
 		}
 	}
