@@ -15,6 +15,9 @@
 //
 // A store that does not answer is not the same as a visitor without a session:
 // such requests get 503, keep their cookies, and are not sent to sign in.
+//
+// Whoever runs the gateway asks it over the admin socket, which [Gateway.Socket]
+// answers. [Gateway.Replace] puts another configuration in use, all of it at once.
 package proxy
 
 import (
