@@ -1,10 +1,10 @@
--- Deletes all users of a directory that is being deleted, and closes its
--- tombstone. Redis takes the keys away at once and frees their memory beside its
+-- Deletes all users of a directory that is closed, and notes in its tombstone that
+-- they are gone. Redis takes the keys away at once and frees their memory beside its
 -- work, however many users there are.
 --
 -- KEYS  state, then the keys to delete
 -- ARGV  1 tombstone as it was read, 2 as it is from now on
--- reply "ok", or "stale" if it is another deletion by now
+-- reply "ok", or "stale" if the tombstone is another one by now
 local mark = redis.call('HGET', KEYS[1], 'closed')
 if mark == ARGV[2] then
   return 'ok'

@@ -2,7 +2,7 @@
 // identity providers assert at their logins (just-in-time provisioning), works
 // out their groups and entitlements, and records all of it in the audit trail.
 //
-// Nothing but a login changes a user. [Registry.SignIn] does one in three
+// Nothing but a login creates or changes a user. [Registry.SignIn] does one in three
 // steps. It checks the assertion's attributes against the configuration,
 // without looking at the store. It reads the users that the assertion may mean,
 // by ExternalId and by domain and userName, and works out what has to change.
@@ -17,6 +17,15 @@
 //
 // Groups and entitlements are worked out from the stored attributes whenever a
 // user is read, so that a changed configuration holds for all users at once.
+//
+// What administrators do lies beside the users. A block keeps one out
+// ([Registry.Block]); a tombstone closes a directory, whose users are then deleted
+// all at once ([Registry.CloseDirectory], [Registry.EraseDirectory]). A login looks
+// at both, and is not written if they have changed meanwhile.
+//
+// [Registry.Explain] says what a login would do, by the code that does it, and
+// [Registry.Consistency] whether records and indexes agree; neither changes
+// anything.
 package provision
 
 import (

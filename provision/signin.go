@@ -331,8 +331,8 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// pause waits before the next try of a login that somebody else's got in the
-// way of: about a millisecond at first, longer with each try up to 64.
+// pause waits before the next try of what somebody else got in the way of: about a
+// millisecond at first, longer with each try up to 64.
 func pause(ctx context.Context, try int) error {
 	d := time.Millisecond << min(try, 6)
 	timer := time.NewTimer(d/2 + mathrand.N(d))
