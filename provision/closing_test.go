@@ -31,6 +31,22 @@ func (w *world) delete(directory string) {
 	}
 }
 
+// begun works out a login, and stops before it is written.
+func (w *world) begun(idp string, pairs ...string) change {
+	w.t.Helper()
+	p := w.idps[idp]
+	c, _ := p.read(sent(pairs...))
+	f, err := w.lookup(w.t.Context(), p, c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ch, refusal := w.decide(p, c, f, audit.Event{Time: time.Now()})
+	if refusal != nil {
+		w.t.Fatal(refusal)
+	}
+	return ch
+}
+
 // state returns the state of a directory, and how many users it has.
 func (w *world) state(directory string) string {
 	w.t.Helper()
@@ -181,18 +197,9 @@ func TestJ26LateDeletion(t *testing.T) {
 			t.Errorf("the user after it: %v, %v, want her there", ok, err)
 		}
 
-		p := w.idps["acme"]
-		c, _ := p.read(sent("userName", "bob"))
-		f, err := w.lookup(ctx, p, c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ch, refusal := w.decide(p, c, f, audit.Event{Time: time.Now()})
-		if refusal != nil {
-			t.Fatal(refusal)
-		}
+		login := w.begun("acme", "userName", "bob")
 		w.delete("acme")
-		if done, err := w.commit(ctx, p, ch, "nonce"); done || err != nil {
+		if done, err := w.commit(ctx, w.idps["acme"], login, "nonce"); done || err != nil {
 			t.Errorf("commit into a closed directory: %v, %v, want it not done", done, err)
 		}
 		if got := w.state("acme"); got != "deleted 0" {
@@ -272,20 +279,11 @@ func TestJ28BlockDuringLogin(t *testing.T) {
 		w := newWorld(t, rdb)
 		ctx := t.Context()
 		ann := w.login("acme", "userName", "ann").User
-		p := w.idps["acme"]
-		c, _ := p.read(sent("userName", "ann"))
-		f, err := w.lookup(ctx, p, c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ch, refusal := w.decide(p, c, f, audit.Event{Time: time.Now()})
-		if refusal != nil {
-			t.Fatal(refusal)
-		}
+		login := w.begun("acme", "userName", "ann")
 		if _, _, err := w.Block(ctx, "acme", ann.ID, byAdmin); err != nil {
 			t.Fatal(err)
 		}
-		if done, err := w.commit(ctx, p, ch, "nonce"); done || err != nil {
+		if done, err := w.commit(ctx, w.idps["acme"], login, "nonce"); done || err != nil {
 			t.Errorf("commit = %v, %v, want it not done", done, err)
 		}
 
