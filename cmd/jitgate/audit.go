@@ -125,15 +125,20 @@ func printEvent(out io.Writer, e audit.Event, output string) error {
 	return printRow(out, when(e.Time), e.Type, cmp.Or(e.UserName, e.UserID, "-"), cmp.Or(e.IdP, "-"), cmp.Or(e.Code, "-"), details(e))
 }
 
-// printRow prints a line of the table. A name that somebody chose may not move
-// the terminal's cursor.
+// printRow prints a line of the table.
 func printRow(out io.Writer, cells ...any) error {
-	line := strings.Map(func(c rune) rune {
+	return printLine(out, fmt.Sprintf(eventRow, cells...))
+}
+
+// printLine prints a line, without what a name that somebody chose may have in it
+// to move the terminal's cursor.
+func printLine(out io.Writer, line string) error {
+	line = strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
 			return c
 		}
 		return unicode.ReplacementChar
-	}, fmt.Sprintf(eventRow, cells...))
+	}, line)
 	_, err := fmt.Fprintln(out, strings.TrimRight(line, " "))
 	return err
 }

@@ -6,15 +6,13 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/proxy"
 	"github.com/jitgate/jitgate/samlsp"
 )
 
-// An explanationPrinter prints an explanation for people. What comes out of a
-// message may not move the terminal's cursor.
+// An explanationPrinter prints an explanation for people.
 type explanationPrinter struct {
 	out   io.Writer
 	err   error
@@ -36,16 +34,9 @@ func printExplanation(out io.Writer, x proxy.Explanation, f explainFlags) error 
 
 // line prints a line.
 func (p *explanationPrinter) line(format string, args ...any) {
-	if p.err != nil {
-		return
+	if p.err == nil {
+		p.err = printLine(p.out, fmt.Sprintf(format, args...))
 	}
-	text := strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) || c == '\t' {
-			return c
-		}
-		return unicode.ReplacementChar
-	}, fmt.Sprintf(format, args...))
-	_, p.err = fmt.Fprintln(p.out, strings.TrimRight(text, " "))
 }
 
 // rows prints lines with their cells, split at tabs, in columns.
