@@ -402,15 +402,7 @@ func TestRolloverOfKeys(t *testing.T) {
 // since it is the operator who has to act.
 func TestExpiredCertificate(t *testing.T) {
 	t.Parallel()
-	key, certificate, err := samltest.SelfSigned("late", 2048, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	idp, err := samltest.New(samltest.Options{URL: "https://idp.acme.example", Key: key, Certificate: certificate})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := newRigOf(t, idp, nil)
+	r, _ := newExpiredRig(t)
 	id, err := r.finish(r.good())
 	wantRefusal(t, id, err, "certificate_expired")
 	change, err := r.sp.Refresh(t.Context())

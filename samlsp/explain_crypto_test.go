@@ -84,15 +84,7 @@ func (r *rig) explain(m *samltest.Message, o samlsp.ExplainOptions) samlsp.Expla
 // looked at.
 func TestExplainCertificateTimes(t *testing.T) {
 	t.Parallel()
-	key, certificate, err := samltest.SelfSigned("late", 2048, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	idp, err := samltest.New(samltest.Options{URL: "https://idp.acme.example", Key: key, Certificate: certificate})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := newRigOf(t, idp, nil)
+	r, certificate := newExpiredRig(t)
 	set := func(m *samltest.Message) *samltest.Message { shift(-90*time.Minute)(t, m); return m }
 	then := samlsp.ExplainOptions{At: time.Now().Add(-90 * time.Minute)}
 	if x := r.explain(set(r.good()), then); !x.Trusted || outcome(x) != inClear+" library" {
@@ -112,7 +104,7 @@ func TestExplainCertificateTimes(t *testing.T) {
 		Want: fingerprintOf(certificate) + " (not valid before " + certificate.NotBefore.Format(time.RFC3339) + ")"})
 
 	// Of two certificates the one that signed is out of its time.
-	m := idp.Metadata()
+	m := r.idp.Metadata()
 	_, other := idpKeys[1]()
 	m.Certificates = append(m.Certificates, other)
 	r.writeMetadata(m)

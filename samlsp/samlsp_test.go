@@ -70,6 +70,21 @@ func newRig(t testing.TB, change func(*samlsp.Options)) *rig {
 	return newRigOf(t, idp, change)
 }
 
+// newExpiredRig returns a rig whose IdP signs with a certificate that was good from
+// two hours ago to one hour ago.
+func newExpiredRig(t testing.TB) (*rig, *x509.Certificate) {
+	t.Helper()
+	key, certificate, err := samltest.SelfSigned("late", 2048, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	idp, err := samltest.New(samltest.Options{URL: "https://idp.acme.example", Key: key, Certificate: certificate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRigOf(t, idp, nil), certificate
+}
+
 func newRigOf(t testing.TB, idp *samltest.IdP, change func(*samlsp.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, idp: idp, file: filepath.Join(t.TempDir(), "idp.xml")}
