@@ -26,9 +26,7 @@ func adminSite(t *testing.T) *replica {
 		"directory: acme,", `directory: acme, groups: {attribute: groups, allow: ["project-*"]},`,
 	).Replace(text) + "groups: [{name: acme-all, rule: {directory: acme}, entitlements: [wiki, builds]}]\n"
 	g := newSite(t).start("127.0.0.1", 0, text)
-	if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
-		t.Fatal(err)
-	}
+	introduceSP(t, idp, g.file)
 	return g
 }
 

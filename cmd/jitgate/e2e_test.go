@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/samlsp/samltest"
 )
 
 // waitLimit is how long a test polls for what must come true.
@@ -128,6 +129,15 @@ func (s seen) wantHeaders(t *testing.T, want map[string]string) {
 		if got := strings.Join(s.Header.Values(name), " | "); got != value {
 			t.Errorf("%s = %q, want %q", name, got, value)
 		}
+	}
+}
+
+// introduceSP gives an IdP the metadata that the gateway of a configuration file
+// has for it, there called acme.
+func introduceSP(t *testing.T, idp *samltest.IdP, file string) {
+	t.Helper()
+	if err := idp.AddSP([]byte(output(t, "metadata", "-c", file, "--idp", "acme"))); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -349,9 +349,7 @@ func TestExplainOnline(t *testing.T) {
 	text = strings.Replace(text, "{name: email}", "{name: email}, {name: department}", 1) +
 		"groups: [{name: sales, rule: {attribute: department, is: Sales}}]\n"
 	g := newSite(t).start("127.0.0.1", 0, text)
-	if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
-		t.Fatal(err)
-	}
+	introduceSP(t, idp, g.file)
 	g.signIn(t)
 	trail := output(t, "audit", "-c", g.file, "-o", "json")
 

@@ -88,9 +88,7 @@ func TestRedis(t *testing.T) {
 				t.Fatal(err)
 			}
 			g := site.start("127.0.0.1", 0, fmt.Sprintf(oneIdP, redis(t), idp.EntityID(), echoUpstream(t).URL))
-			if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
-				t.Fatal(err)
-			}
+			introduceSP(t, idp, g.file)
 			signInAndOut(t, g)
 		})
 	}
@@ -138,9 +136,7 @@ func TestRedisGoesAway(t *testing.T) {
 	idp, site := localIdP(t), newSite(t)
 	store := testenv.RedisServer(t)
 	g := site.start("127.0.0.1", 0, fmt.Sprintf(oneIdP, fmt.Sprintf(`{addresses: [%q]}`, store.Addr), idp.EntityID(), echoUpstream(t).URL))
-	if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
-		t.Fatal(err)
-	}
+	introduceSP(t, idp, g.file)
 	b := testenv.NewBrowser(t, nil)
 	page, err := b.Login(g.base+"/page", "", "ann", "ann")
 	if err != nil {

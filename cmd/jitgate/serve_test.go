@@ -49,9 +49,7 @@ saml: {key_file: sp.key, cert_file: sp.crt}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := idp.AddSP([]byte(output(t, "metadata", "-c", file, "--idp", "acme"))); err != nil {
-		t.Fatal(err)
-	}
+	introduceSP(t, idp, file)
 	start(t, "serve", "-c", file)
 	b := testenv.NewBrowser(t, cert.Pool())
 	testenv.Eventually(t, func() error { _, err := b.Open(base + "/.jitgate/login"); return err })

@@ -147,9 +147,7 @@ func TestReloadReplicas(t *testing.T) {
 	s := newSite(t)
 	first := s.start("127.0.0.1", 0, text)
 	second := s.start("127.0.0.1", first.listen, text)
-	if err := idp.AddSP([]byte(output(t, "metadata", "-c", first.file, "--idp", "acme"))); err != nil {
-		t.Fatal(err)
-	}
+	introduceSP(t, idp, first.file)
 	ann := first.signIn(t)
 	other := *second // the same session, at the other gateway's own port
 	other.base = fmt.Sprintf("http://127.0.0.1:%d", second.listen)
@@ -205,9 +203,7 @@ func TestCheckConsistency(t *testing.T) {
 			t.Parallel()
 			idp := localIdP(t)
 			g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(oneIdP, store, idp.EntityID(), echoUpstream(t).URL))
-			if err := idp.AddSP([]byte(output(t, "metadata", "-c", g.file, "--idp", "acme"))); err != nil {
-				t.Fatal(err)
-			}
+			introduceSP(t, idp, g.file)
 			g.signIn(t)
 			if got := output(t, "check", "--online", "-c", g.file); !strings.Contains(got, ": good: ") {
 				t.Errorf("check --online printed %q", got)
