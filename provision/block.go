@@ -137,36 +137,3 @@ func (r *Registry) refuseBlocked(ctx context.Context, e audit.Event, u stored, r
 	}
 	return Outcome{Events: events}, true, refusal
 }
-
-// A marking is a change of a mark beside the users.
-type marking struct {
-	key, field string // of the hash
-	old        string // the mark as it was read, "" for none
-	mark       any    // the new one, nil for none
-}
-
-// mark does m and records events, as a whole or not at all. It reports whether it
-// did: not where the mark is no longer as it was read.
-func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.Event) (bool, error) {
-	text := ""
-	if m.mark != nil {
-		data, err := json.Marshal(m.mark)
-		if err != nil {
-			return false, fmt.Errorf("encoding a mark: %w", err)
-		}
-		text = string(data)
-	}
-	args := []any{m.field, m.old, text, audit.Field, audit.MaxLen}
-	for _, e := range events {
-		line, err := e.Encode()
-		if err != nil {
-			return false, err
-		}
-		args = append(args, line)
-	}
-	reply, err := r.markScript.Run(ctx, r.rdb, []string{m.key, k.audit}, args...).Text()
-	if err != nil {
-		return false, fmt.Errorf("writing a mark: %w", err)
-	}
-	return reply == "ok", nil
-}

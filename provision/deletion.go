@@ -3,11 +3,8 @@ package provision
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/jitgate/jitgate/provision/audit"
 )
@@ -124,16 +121,4 @@ func (r *Registry) CreateDirectory(ctx context.Context, directory string, by aud
 		return nil, err
 	}
 	return []audit.Event{e}, nil
-}
-
-// hget returns a field of a hash, "" where it is not there.
-func (r *Registry) hget(ctx context.Context, key, field string) (string, error) {
-	text, err := r.rdb.HGet(ctx, key, field).Result()
-	if errors.Is(err, redis.Nil) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("reading %q: %w", key, err)
-	}
-	return text, nil
 }

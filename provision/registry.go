@@ -102,7 +102,7 @@ type Registry struct {
 	groups      *groupSet
 	hideName    bool // userName is sensitive
 
-	inactiveAfter map[string]time.Duration // of the directories that have one
+	inactiveAfter map[string]time.Duration // by directory; 0: nobody is blocked for that
 
 	now func() time.Time
 }

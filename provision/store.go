@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ type keys struct {
 	external string // hash: SHA-256 of the ExternalId -> user ID
 	list     string // sorted set, in order of the names: name, NUL, user ID
 	seen     string // hash: user ID -> time of the last login in ms, space, its nonce
-	blocks   string // hash: user ID -> why the user is kept out, or that the user no longer is; see Block
+	blocks   string // hash: user ID -> why the user is kept out, or that the user no longer is; see blockMark
 	state    string // hash: "closed" -> the tombstone of a deleted directory
 	audit    string // stream, see package audit
 	ignored  string // set: identity provider, space, name of an ignored attribute
@@ -216,6 +217,51 @@ func (r *Registry) commit(ctx context.Context, p *idp, ch change, nonce string) 
 		return false, fmt.Errorf("writing user: %w", err)
 	}
 	return reply == "ok", nil
+}
+
+// A marking is a change of a mark beside the users.
+type marking struct {
+	key, field string // of the hash
+	old        string // the mark as it was read, "" for none
+	mark       any    // the new one, nil for none
+}
+
+// mark does m and records events, as a whole or not at all. It reports whether it
+// did: not where the mark is no longer as it was read.
+func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.Event) (bool, error) {
+	text := ""
+	if m.mark != nil {
+		data, err := json.Marshal(m.mark)
+		if err != nil {
+			return false, fmt.Errorf("encoding a mark: %w", err)
+		}
+		text = string(data)
+	}
+	args := []any{m.field, m.old, text, audit.Field, audit.MaxLen}
+	for _, e := range events {
+		line, err := e.Encode()
+		if err != nil {
+			return false, err
+		}
+		args = append(args, line)
+	}
+	reply, err := r.markScript.Run(ctx, r.rdb, []string{m.key, k.audit}, args...).Text()
+	if err != nil {
+		return false, fmt.Errorf("writing a mark: %w", err)
+	}
+	return reply == "ok", nil
+}
+
+// hget returns a field of a hash, "" where it is not there.
+func (r *Registry) hget(ctx context.Context, key, field string) (string, error) {
+	text, err := r.rdb.HGet(ctx, key, field).Result()
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading %q: %w", key, err)
+	}
+	return text, nil
 }
 
 // fetch reads the users with these IDs of one directory, as far as there are
