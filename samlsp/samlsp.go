@@ -200,7 +200,8 @@ func (sp *SP) current(at time.Time) (*idp, error) {
 	return p, nil
 }
 
-// An Identity is who the IdP says has signed in. All of it was signed.
+// An Identity is who the IdP says has signed in. All of it was signed, but for that of
+// an [Explanation] that is not Trusted.
 type Identity struct {
 	IdP    string `json:"idp"`    // Options.Name
 	Issuer string `json:"issuer"` // the IdP's entity ID
