@@ -338,10 +338,9 @@ func TestReplaceEndsStreams(t *testing.T) {
 	default:
 	}
 	next := *s.cfg
-	next.Groups = next.Groups[1:] // no engineers
 	next.Apps = append([]config.App{}, next.Apps...)
 	next.Apps[0].Allow = config.Allow{Groups: []string{"a,b"}}
-	next.Groups = []config.Group{{Name: "a,b", Users: []string{"bob@acme.example"}}}
+	next.Groups = []config.Group{{Name: "a,b", Users: []string{"bob@acme.example"}}} // not ann
 	s.cfg = &next
 	s.replace()
 	testenv.Eventually(t, func() error {
