@@ -27,9 +27,9 @@ const manyUsers = 100_000
 // BenchmarkDeleteDirectory deletes a directory of 100,000 users, each with a
 // session, on a real redis-server, while others sign in to another directory. It
 // reports what each user, each session and the full audit trail take in Redis'
-// memory, how long the deletion took, the slowest command that Redis did meanwhile, of whatever kind,
-// and the one that deletes all users (0: less than 0.2 ms). A machine that is busy
-// otherwise makes any command slow now and then:
+// memory, how long the deletion took, the slowest command that Redis did meanwhile,
+// of whatever kind, and the one that deletes all users (0: less than 0.2 ms). A
+// machine that is busy otherwise makes any command slow now and then:
 //
 //	go test ./proxy -run '^$' -bench DeleteDirectory -benchtime 1x
 func BenchmarkDeleteDirectory(b *testing.B) {
@@ -137,8 +137,9 @@ func (s *site) deleteWhole(directory string) {
 	}
 }
 
-// BenchmarkSteer is what the command line's questions cost with 100,000 users:
-// a page of users, the members of a group, and a session page.
+// BenchmarkSteer is what the command line's questions cost with 100,000 users: a
+// page of users, of how many are in each group, and of sessions, and one user by
+// name.
 func BenchmarkSteer(b *testing.B) {
 	s := newSite(b, testenv.Client(b, testenv.RedisServer(b).Addr), setup{})
 	s.fill(manyUsers)
