@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
 	"sync"
@@ -21,7 +22,7 @@ import (
 const firstMetadata = 5 * time.Second
 
 func reloadCommand(std stdio) *cobra.Command {
-	var file string
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the running gateway read its configuration again",
@@ -36,21 +37,33 @@ whether there is tls, take a restart.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var answer reloadAnswer
-			if err := askGateway(c.Context(), file, "POST /reload", &answer); err != nil {
+			if err := askGateway(c.Context(), f.config, "POST /reload", &answer); err != nil {
 				return err
 			}
-			for _, p := range answer.Problems {
-				fmt.Fprintln(std.out, p)
+			if err := printReload(std.out, f, answer); err != nil || answer.Error == "" {
+				return err
 			}
-			if answer.Error != "" {
-				return fmt.Errorf("nothing was changed: %s", answer.Error)
-			}
-			_, err := fmt.Fprintf(std.out, "%s: in use\n", answer.File)
-			return err
+			return fmt.Errorf("nothing was changed: %s", answer.Error)
 		},
 	}
-	configFlag(c, &file)
+	f.add(c)
 	return c
+}
+
+func printReload(out io.Writer, f adminFlags, answer reloadAnswer) error {
+	if f.output == "json" {
+		return printJSON(out, answer)
+	}
+	for _, p := range answer.Problems {
+		if _, err := fmt.Fprintln(out, p); err != nil {
+			return err
+		}
+	}
+	if answer.Error != "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "%s: in use\n", answer.File)
+	return err
 }
 
 // A reloadAnswer says what came of a reload.
