@@ -104,12 +104,12 @@ func (r *Registry) remark(ctx context.Context, directory, id string, by audit.Ev
 			return nil, false, err
 		}
 		e := by
-		e.Time, e.Directory, e.UserID, e.UserName = r.time(), directory, u.ID, r.auditName(u.UserName)
+		e.Time, e.Directory, e.IdP, e.UserID, e.UserName = r.time(), directory, u.IdP, u.ID, r.auditName(u.UserName)
 		mark := change(u, &e)
 		if mark == nil {
 			return nil, true, nil
 		}
-		done, err := r.mark(ctx, r.keys(directory), marking{r.keys(directory).blocks, id, old, mark}, e)
+		done, err := r.mark(ctx, r.keys(directory), marking{r.keys(directory).blocks, id, old, mark, id}, e)
 		if done || err != nil {
 			return []audit.Event{e}, true, err
 		}
@@ -131,7 +131,7 @@ func (r *Registry) refuseBlocked(ctx context.Context, e audit.Event, u stored, r
 	blocked.Type, blocked.UserName, blocked.Reason = audit.UserBlocked, r.auditName(u.UserName), u.blocked.Reason
 	events := []audit.Event{blocked, failed(e, refusal)}
 	k := r.keys(e.Directory)
-	done, err := r.mark(ctx, k, marking{k.blocks, u.ID, u.mark, u.blocked}, events...)
+	done, err := r.mark(ctx, k, marking{k.blocks, u.ID, u.mark, u.blocked, u.ID}, events...)
 	if err != nil || !done {
 		return Outcome{}, false, err
 	}

@@ -316,6 +316,31 @@ func TestJ28BlockDuringLogin(t *testing.T) {
 	})
 }
 
+// TestJ28MarksAreOfUsers: a user who has gone meanwhile gets no mark.
+func TestJ28MarksAreOfUsers(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		w := newWorld(t, rdb)
+		ctx := t.Context()
+		ann := w.login("acme", "userName", "ann").User
+		k := w.keys("acme")
+		m := marking{k.blocks, ann.ID, "", blockMark{Since: time.Now(), Reason: ReasonAdministrator}, ann.ID}
+		if _, err := w.CloseDirectory(ctx, "acme", byAdmin); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := w.mark(ctx, k, m, byAdmin); done || err != nil {
+			t.Errorf("in a closed directory: %v, %v, want it not done", done, err)
+		}
+		w.delete("acme")
+		if _, err := w.CreateDirectory(ctx, "acme", byAdmin); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := w.mark(ctx, k, m, byAdmin); done || err != nil {
+			t.Errorf("in a directory that was created anew: %v, %v, want it not done", done, err)
+		}
+	})
+}
+
 // TestJ28InactiveUsersAreBlocked: a directory's inactive_after blocks who has not
 // signed in for that long, until somebody lets them in again.
 func TestJ28InactiveUsersAreBlocked(t *testing.T) {

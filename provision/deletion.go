@@ -54,7 +54,7 @@ func (r *Registry) CloseDirectory(ctx context.Context, directory string, by audi
 	e := by
 	e.Type, e.Time, e.Directory = audit.DirectoryDeleted, r.time(), directory
 	k := r.keys(directory)
-	done, err := r.mark(ctx, k, marking{k.state, closedField, "", tombstone{Since: e.Time}}, e)
+	done, err := r.mark(ctx, k, marking{k.state, closedField, "", tombstone{Since: e.Time}, ""}, e)
 	if err != nil || !done { // closed by somebody else
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (r *Registry) CreateDirectory(ctx context.Context, directory string, by aud
 	e := by
 	e.Type, e.Time, e.Directory = audit.DirectoryCreated, r.time(), directory
 	k := r.keys(directory)
-	done, err := r.mark(ctx, k, marking{k.state, closedField, old, nil}, e)
+	done, err := r.mark(ctx, k, marking{k.state, closedField, old, nil, ""}, e)
 	if err != nil || !done {
 		return nil, err
 	}

@@ -1,9 +1,10 @@
 -- Sets, changes or takes away a mark beside the users, and records that.
 --
--- KEYS  the hash with the marks, audit
+-- KEYS  the hash with the marks, audit, users, state
 -- ARGV  1 field, 2 mark as it was read, 3 new mark ("" for none in both),
---       4 field and 5 most entries of the audit trail, 6... events
--- reply "ok", or "stale" if somebody changed the mark since
+--       4 ID of the user whose mark it is ("" for one of the directory),
+--       5 field and 6 most entries of the audit trail, 7... events
+-- reply "ok", or "stale" if somebody changed the mark since, or the user is gone
 local mark = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 
 -- The client sends the script again when the reply is lost on the way.
@@ -13,8 +14,11 @@ end
 if mark ~= ARGV[2] then
   return 'stale'
 end
-for i = 6, #ARGV do
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', ARGV[4], ARGV[i])
+if ARGV[4] ~= '' and (redis.call('HEXISTS', KEYS[3], ARGV[4]) == 0 or redis.call('HEXISTS', KEYS[4], 'closed') == 1) then
+  return 'stale'
+end
+for i = 7, #ARGV do
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], '*', ARGV[5], ARGV[i])
 end
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[1], ARGV[1])

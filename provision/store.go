@@ -224,10 +224,11 @@ type marking struct {
 	key, field string // of the hash
 	old        string // the mark as it was read, "" for none
 	mark       any    // the new one, nil for none
+	user       string // ID of the user whose mark it is, "" for one of the directory
 }
 
 // mark does m and records events, as a whole or not at all. It reports whether it
-// did: not where the mark is no longer as it was read.
+// did: not where the mark is no longer as it was read, or the user is gone.
 func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.Event) (bool, error) {
 	text := ""
 	if m.mark != nil {
@@ -237,7 +238,7 @@ func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.
 		}
 		text = string(data)
 	}
-	args := []any{m.field, m.old, text, audit.Field, audit.MaxLen}
+	args := []any{m.field, m.old, text, m.user, audit.Field, audit.MaxLen}
 	for _, e := range events {
 		line, err := e.Encode()
 		if err != nil {
@@ -245,7 +246,7 @@ func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.
 		}
 		args = append(args, line)
 	}
-	reply, err := r.markScript.Run(ctx, r.rdb, []string{m.key, k.audit}, args...).Text()
+	reply, err := r.markScript.Run(ctx, r.rdb, []string{m.key, k.audit, k.users, k.state}, args...).Text()
 	if err != nil {
 		return false, fmt.Errorf("writing a mark: %w", err)
 	}
@@ -292,7 +293,7 @@ func (r *Registry) fetch(ctx context.Context, directory string, ids ...string) (
 		}
 		rec, err := decode(text)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("user %q of directory %q: %w", ids[i], directory, err)
 		}
 		u := r.view(rec)
 		login, _ := seen.Val()[i].(string)
