@@ -158,21 +158,24 @@ func fromSameHost(r *http.Request) bool {
 }
 
 // watched returns a context for a passage. It ends with the session, and when the
-// visitor may no longer use the app; that of a websocket, with the gateway too.
-// Most passages are over before it looks for the first time.
+// visitor may no longer use the app or the path is no longer public; that of a
+// websocket, with the gateway too. Most passages are over before it looks for the
+// first time.
 func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	var stops []func() bool
 	if websocket {
 		stops = append(stops, context.AfterFunc(g.ended, cancel))
 	}
+	until := g.untilPrivate
 	if p.visitor != nil {
-		timer := time.AfterFunc(g.watch, func() {
-			g.untilRevoked(ctx, p)
-			cancel()
-		})
-		stops = append(stops, timer.Stop)
+		until = g.untilRevoked
 	}
+	timer := time.AfterFunc(g.watch, func() {
+		until(ctx, p)
+		cancel()
+	})
+	stops = append(stops, timer.Stop)
 	return ctx, func() {
 		for _, stop := range stops {
 			stop()
@@ -202,6 +205,24 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			g.log.Warn("session of an open connection not checked", zap.String("host", s.Host), zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// untilPrivate returns when ctx is done, or the path is no longer public.
+func (g *Gateway) untilPrivate(ctx context.Context, p passage) {
+	tick := time.NewTicker(g.watch)
+	defer tick.Stop()
+	for {
+		now := g.newest.Load()
+		app, ok := find(now.apps[p.route.host], p.route.path)
+		if !ok || app.name != p.app.name || !app.isPublic(p.route.path) {
+			return
 		}
 		select {
 		case <-ctx.Done():

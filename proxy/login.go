@@ -225,6 +225,9 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name string, end
 // land takes a visitor who has the session s on our own host to where the login
 // was to end: there at once, or on another host with a one-time code.
 func (g *Gateway) land(w http.ResponseWriter, r *http.Request, s session.Record, end target) error {
+	if _, served := g.apps[end.Host]; !served { // it was, when the login was begun
+		end = target{Host: s.Host, Return: "/"}
+	}
 	if end.Host == s.Host {
 		redirect(w, http.StatusSeeOther, g.origin(s.Host)+g.landing(s.Host, end.Return))
 		return nil
