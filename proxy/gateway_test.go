@@ -584,13 +584,13 @@ func TestSocket(t *testing.T) {
 		if first != "ann " || second != "bob " || next == "" {
 			t.Errorf("pages = %q, %q", first, second)
 		}
-		for path, want := range map[string]string{"/users/ann": "ann ", "/users/ANN?directory=acme": "ann ", "/users/nobody": "", "/users/ann?directory=other": "", "/users?directory=other": ""} {
+		for path, want := range map[string]string{"/users?name=ann": "ann ", "/users?name=ANN&directory=acme": "ann ", "/users?name=nobody": "", "/users?name=ann&directory=other": "", "/users?directory=other": ""} {
 			if got, _ := ask(path, 200); got != want {
 				t.Errorf("%s = %q, want %q", path, got, want)
 			}
 		}
 		for path, want := range map[string]string{
-			"/users?directory=typo": `404 {"error":"no directory \"typo\""}`, "/users/ann?directory=typo": `404 {"error":"no directory \"typo\""}`,
+			"/users?directory=typo": `404 {"error":"no directory \"typo\""}`, "/users?name=ann&directory=typo": `404 {"error":"no directory \"typo\""}`,
 			"/users?after=typo": `400 {"error":"\"typo\" is not a place in a listing"}`,
 		} {
 			w := httptest.NewRecorder()

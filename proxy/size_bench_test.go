@@ -144,7 +144,7 @@ func BenchmarkSteer(b *testing.B) {
 	s := newSite(b, testenv.Client(b, testenv.RedisServer(b).Addr), setup{})
 	s.fill(manyUsers)
 	for name, path := range map[string]string{
-		"users": "/users?limit=500", "counts": "/counts?limit=500", "sessions": "/sessions?limit=500", "find": "/users/user050000",
+		"users": "/users?limit=500", "counts": "/counts?limit=500", "sessions": "/sessions?limit=500", "find": "/users?name=user050000",
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

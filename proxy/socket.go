@@ -22,7 +22,7 @@ const maxList = 1000
 // to. Who can open the socket may ask everything.
 //
 //	GET /users?directory=&after=&limit=   {"users": […], "next": "…"}, each a [provision.User]
-//	GET /users/{name}?directory=          {"users": […]}, by user ID or userName
+//	GET /users?name=&directory=           {"users": […]}, by user ID or userName
 //	POST /users/{id}/block?directory=     {"users": […], "logins": 1}: keeps the user with that ID out, and ends
 //	                                      their sessions
 //	DELETE /users/{id}/block?directory=   {"users": […]}: lets them in again
@@ -62,7 +62,6 @@ func (g *Gateway) Socket() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*Gateway, *http.Request) (any, error){
 		"GET /users":               (*Gateway).listUsers,
-		"GET /users/{name}":        (*Gateway).findUsers,
 		"POST /users/{id}/block":   (*Gateway).blockUser,
 		"DELETE /users/{id}/block": (*Gateway).unblockUser,
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -62,7 +63,7 @@ func TestJ28BlockedSessionsEnd(t *testing.T) {
 			t.Fatalf("on another gateway: status %d, want 200", got)
 		}
 		var found usersAnswer
-		s.ask("GET /users/ann", 200, &found)
+		s.ask("GET /users?name=ann", 200, &found)
 		path := "/users/" + found.Users[0].ID + "/block?directory=acme"
 
 		// The block alone ends sessions, whatever becomes of their records.
@@ -375,5 +376,138 @@ func TestDrop(t *testing.T) {
 		if err != nil || len(left) != 2 || left[0].Owner() != open[1] || left[1].Owner() != open[1] {
 			t.Errorf("sessions left = %+v, %v, want the two of the second user", left, err)
 		}
+	})
+}
+
+// TestReplaceEndsPublicStreams: a stream that nobody signed in for ends when its
+// path is no longer public.
+func TestReplaceEndsPublicStreams(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{})
+	s.watch = 10 * time.Millisecond
+	ended := make(chan struct{})
+	s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "first")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		close(ended)
+	})
+	req, err := http.NewRequest(http.MethodGet, s.url("wiki", "/public/stream"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.browser().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	next := *s.cfg
+	next.Apps = append([]config.App{}, next.Apps...)
+	next.Apps[0].Public = nil
+	s.cfg = &next
+	s.replace()
+	testenv.Eventually(t, func() error {
+		select {
+		case <-ended:
+			return nil
+		default:
+			return fmt.Errorf("the stream goes on")
+		}
+	})
+}
+
+// TestReplaceRemovesHost: a login that was begun for an app on another host ends
+// on our own when that host is no longer served.
+func TestReplaceRemovesHost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{})
+	b := s.browser()
+	page, err := b.Open(s.url("wiki", "/deep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := *s.cfg
+	next.Apps = next.Apps[1:] // without wiki
+	s.cfg = &next
+	s.replace()
+	form, ok := page.FormWith("username", "password")
+	if !ok {
+		t.Fatalf("at %s: %s, want the identity provider's sign-in page", page.URL, page.Text())
+	}
+	form.Set("username", "ann")
+	form.Set("password", "secret")
+	page, err = form.Submit()
+	if err != nil || page.Status != http.StatusOK || page.URL.String() != s.url("sso", "/.jitgate/session") {
+		t.Errorf("the login ends with %d at %s, %v, want it on our own host", page.Status, page.URL, err)
+	}
+}
+
+// TestJ26LatePartClosesNothing: a late part of a deletion does not close the
+// directory that was created since, whenever that was.
+func TestJ26LatePartClosesNothing(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{})
+		s.signedIn("ann", s.url("wiki", "/"))
+		s.signedIn("bob", s.url("sso", "/tools/"))
+		var part directoriesAnswer
+		s.ask("DELETE /directories/acme?limit=1", 200, &part)
+		between := &onceBefore{command: "zrangebylex", do: func() {
+			if err := s.users.EraseDirectory(t.Context(), "acme"); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.users.CreateDirectory(t.Context(), "acme", audit.Event{}); err != nil {
+				t.Error(err)
+			}
+		}}
+		rdb.AddHook(between)
+		s.ask("DELETE /directories/acme?limit=1&after="+url.QueryEscape(part.Next), 200, &part)
+		if !between.done || part.Directories[0].State != provision.StateOpen {
+			t.Errorf("the directory is %s, want it open", part.Directories[0].State)
+		}
+		if got := s.events("event=directory_deleted"); got != "directory_deleted" {
+			t.Errorf("trail = %q, want one event", got)
+		}
+	})
+}
+
+// onceBefore does something once, before the first command of a name.
+type onceBefore struct {
+	command string
+	do      func()
+	done    bool
+}
+
+func (h *onceBefore) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *onceBefore) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !h.done && cmd.Name() == h.command {
+			h.done = true
+			h.do()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h *onceBefore) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// TestJ28UnblockBringsNothingBack: a session that was made too late to be found
+// when the user was blocked does not come back with the user.
+func TestJ28UnblockBringsNothingBack(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{})
+		ann := s.signedIn("ann", s.url("sso", "/tools/"))
+		var found usersAnswer
+		s.ask("GET /users?name=ann", 200, &found)
+		// The block alone, as if her session had come after the look for it.
+		if _, _, err := s.users.Block(t.Context(), "acme", found.Users[0].ID, audit.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		s.ask("DELETE /users/"+found.Users[0].ID+"/block?directory=acme", 200, &found)
+		s.asks(ann, "sso", "/tools/", 401)
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/proxy/session"
 )
 
 // usersAnswer is the answer to questions about users.
@@ -17,13 +18,12 @@ type usersAnswer struct {
 
 func (g *Gateway) listUsers(r *http.Request) (any, error) {
 	q := r.URL.Query()
+	if name := q.Get("name"); name != "" {
+		users, err := g.users.Find(r.Context(), q.Get("directory"), name)
+		return usersAnswer{Users: append([]provision.User{}, users...)}, err
+	}
 	users, next, err := g.users.List(r.Context(), q.Get("directory"), q.Get("after"), limitOf(r))
 	return usersAnswer{Users: append([]provision.User{}, users...), Next: next}, err
-}
-
-func (g *Gateway) findUsers(r *http.Request) (any, error) {
-	users, err := g.users.Find(r.Context(), r.URL.Query().Get("directory"), r.PathValue("name"))
-	return usersAnswer{Users: append([]provision.User{}, users...)}, err
 }
 
 // user returns the user with an ID.
@@ -46,8 +46,20 @@ func (g *Gateway) blockUser(r *http.Request) (any, error) {
 	return usersAnswer{Users: []provision.User{u}, Logins: ended.Logins}, err
 }
 
+// unblockUser lets a user in again. A session that was made as they were blocked,
+// too late to be found, must not come back to life.
 func (g *Gateway) unblockUser(r *http.Request) (any, error) {
-	u, err := g.mark(r, g.users.Unblock)
+	owner := session.Owner{Directory: r.URL.Query().Get("directory"), UserID: r.PathValue("id")}
+	u, err := g.user(r.Context(), owner.Directory, owner.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if u.Blocked != nil {
+		if err := g.sessions.Drop(r.Context(), owner); err != nil {
+			return nil, err
+		}
+	}
+	u, err = g.mark(r, g.users.Unblock)
 	return usersAnswer{Users: []provision.User{u}}, err
 }
 
