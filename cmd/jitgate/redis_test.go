@@ -61,7 +61,7 @@ func TestRedis(t *testing.T) {
 		// The user may do nothing but what the gateway needs, below its prefix.
 		"ACL user": func(t *testing.T) string {
 			s := testenv.RedisServer(t, "--user", "gate", "on", ">opensesame", "~corp:*", "resetchannels",
-				"+@read", "+@write", "+@connection", "+@scripting", "-@dangerous")
+				"+@read", "+@write", "+@connection", "+@scripting", "+@transaction", "-@dangerous")
 			return fmt.Sprintf(`{addresses: [%q], username: gate, password: "file:redis.password", key_prefix: "corp:"}`, s.Addr)
 		},
 		"TLS": func(t *testing.T) string {
