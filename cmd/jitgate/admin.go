@@ -72,6 +72,8 @@ func askGatewayWith(ctx context.Context, file, question string, body, answer any
 	}
 	client := &http.Client{
 		Timeout: 30 * time.Second,
+		// Of a path with "..", say, the server would make another question.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -91,13 +93,16 @@ func askGatewayWith(ctx context.Context, file, question string, body, answer any
 	res, err := client.Do(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return hintError{fmt.Errorf("%w at %q", errNoGateway, socket), "is it running, with the same configuration file?"}
+		return hintError{fmt.Errorf("%w at %q", errNoGateway, socket), "is it running, with the same configuration file? another admin.socket takes a restart"}
 	case errors.Is(err, fs.ErrPermission):
 		return hintError{fmt.Errorf("no permission to use %q", socket), "run this as the user that runs the gateway"}
 	case err != nil:
 		return fmt.Errorf("asking the gateway at %q: %w", socket, err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode/100 == 3 {
+		return fmt.Errorf("the gateway knows no %q", path)
+	}
 	if res.StatusCode != http.StatusOK {
 		var problem struct {
 			Error string `json:"error"`
@@ -152,7 +157,7 @@ func adminSocket(file string) (string, error) {
 		} `yaml:"admin"`
 	}
 	if err := yaml.Unmarshal(data, &c); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
+		return "", hintError{fmt.Errorf("%q is not YAML, and does not tell the admin socket", file), "see jitgate check -c " + file}
 	}
 	if c.Admin.Socket == "" {
 		return "", hintError{fmt.Errorf("%q names no admin socket", file), "add one, such as admin: {socket: /run/jitgate/admin.sock}, and restart the gateway"}

@@ -40,10 +40,7 @@ is looked at by the running gateway, if there is one.`,
 			if err != nil {
 				return problemsError(std, err)
 			}
-			errs := checkParts(c.Context(), cfg, online)
-			if online && len(errs) == 0 {
-				errs = checkUsers(c.Context(), std, cfg, file)
-			}
+			errs := checkParts(c.Context(), std, cfg, file, online)
 			if len(errs) > 0 {
 				for _, err := range errs {
 					fmt.Fprintln(std.out, err)
@@ -86,7 +83,7 @@ func count(n int, what string) string {
 // checkParts builds what serve would build, and finds what a configuration file
 // alone does not tell: metadata that does not parse and, online, what does not
 // answer.
-func checkParts(ctx context.Context, cfg *config.Config, online bool) []error {
+func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string, online bool) []error {
 	g, err := assemble(cfg, zap.NewNop())
 	if err != nil {
 		return []error{err}
@@ -106,6 +103,8 @@ func checkParts(ctx context.Context, cfg *config.Config, online bool) []error {
 	}
 	if err := bounded(ctx, func(ctx context.Context) error { return g.rdb.Ping(ctx).Err() }); err != nil {
 		errs = append(errs, fmt.Errorf("redis: %s", redisCause(err)))
+	} else {
+		errs = append(errs, checkUsers(ctx, std, cfg, file)...)
 	}
 	for _, app := range cfg.Apps {
 		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,9 @@ import (
 
 // completePage is how much the shell is offered at a time.
 const completePage = "200"
+
+// completeTimeout is how long somebody who pressed the tab key waits at most.
+const completeTimeout = time.Second
 
 // A completer returns what a word on the command line may be, according to the
 // running gateway. Where none answers, it returns nothing.
@@ -44,10 +48,12 @@ func completeFlags(c *cobra.Command) {
 
 // offer returns what the word that was begun may become.
 func (complete completer) offer(c *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(c.Context(), completeTimeout)
+	defer cancel()
 	var f adminFlags
 	f.config, _ = c.Flags().GetString("config") // without such a flag there is no gateway to ask
 	f.directory, _ = c.Flags().GetString("directory")
-	words := complete(c.Context(), f)
+	words := complete(ctx, f)
 	return slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, typed) }), cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -62,7 +62,7 @@ func directoriesDeleteCommand(std stdio) *cobra.Command {
 		Use:   "delete NAME",
 		Short: "Delete a directory with all its users",
 		Long: `delete closes a directory, which ends the sessions of its users at once, and
-deletes all of them with what is kept beside them; the audit trail stays. Sign-ins
+deletes all of them with what is kept beside them, blocks too; the audit trail stays. Sign-ins
 there are refused (directory_deleted) until directories create.
 
 It asks for the name again. When it was interrupted, run it again: the directory
@@ -71,6 +71,9 @@ stays closed, and the deletion goes on.`,
 		d, err := oneDirectory(ctx, f, "GET "+directoryPath(name))
 		if err != nil {
 			return err
+		}
+		if d.State == provision.StateDeleted {
+			return fmt.Errorf("directory %q is deleted already", d.Name)
 		}
 		if !yes {
 			if err := confirmDirectory(std, d); err != nil {

@@ -330,6 +330,23 @@ func TestExplainInputs(t *testing.T) {
 	}
 }
 
+// TestExplainForgery: what is in a response cannot look like what explain says.
+func TestExplainForgery(t *testing.T) {
+	t.Parallel()
+	s := newCaptureSite(t)
+	m := s.idp.Good(s.sp, samltest.NewID(), s.ann())
+	m.NameID.Value = "x\n\nUser\n  known  ceo\x1b[2J"
+	m.SetAttribute("a\nb\n  ok      signature", "c\td")
+	response, err := m.Base64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fromStdin(t, response, "explain", "-c", s.file, "--idp", "acme", "-")
+	if strings.Contains(got, "\n  known ") || strings.Contains(got, "\n  ok      signature\t") || strings.Contains(got, "\x1b") || strings.Count(got, "\nUser\n") != 1 {
+		t.Errorf("printed\n%s", got)
+	}
+}
+
 // fromStdin is output of a command that reads standard input.
 func fromStdin(t *testing.T, in string, args ...string) string {
 	t.Helper()

@@ -44,7 +44,8 @@ func (p *explanationPrinter) rows(lines []string) {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, l := range lines {
-		fmt.Fprintln(table, l)
+		// A line end in a value would begin a line that looks like ours.
+		fmt.Fprintln(table, strings.NewReplacer("\n", "\ufffd", "\r", "\ufffd", "\v", "\ufffd", "\f", "\ufffd").Replace(l))
 	}
 	table.Flush() // into memory
 	for l := range strings.Lines(text.String()) {

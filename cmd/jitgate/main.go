@@ -136,8 +136,11 @@ func noCommand(c *cobra.Command, args []string) error {
 // oneArg accepts exactly one argument, called name in the error.
 func oneArg(name string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) != 1 {
+		switch {
+		case len(args) != 1:
 			return usageError{c.CommandPath(), fmt.Errorf("want one %s, got %d arguments", name, len(args))}
+		case args[0] == "":
+			return usageError{c.CommandPath(), fmt.Errorf("want a %s, got an empty one", name)}
 		}
 		return nil
 	}

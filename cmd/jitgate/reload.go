@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"reflect"
 	"sync"
 	"time"
@@ -81,6 +82,9 @@ func (g *gateway) socket() http.Handler {
 	mux.Handle("/", g.proxy.Socket())
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		answer := reloadAnswer{File: g.file}
+		if whole, err := filepath.Abs(g.file); err == nil { // who asks may be elsewhere
+			answer.File = whole
+		}
 		err := g.askReload(r.Context())
 		if problems, ok := errors.AsType[config.Problems](err); ok {
 			for _, p := range problems {
@@ -149,7 +153,7 @@ func (g *gateway) replace(ctx context.Context) error {
 	if err := readMetadataFiles(ctx, cfg, o.IdPs, g.log); err != nil {
 		return err
 	}
-	awaitMetadata(ctx, o.IdPs)
+	awaitMetadata(ctx, o.IdPs, g.log)
 	if err := g.proxy.Replace(o); err != nil {
 		return err
 	}
@@ -179,14 +183,19 @@ func needsRestart(old, next *config.Config) string {
 // awaitMetadata gives the IdPs of new URLs a moment to send their metadata, so
 // that nobody is turned away in between. keepFresh goes on to ask those that do
 // not.
-func awaitMetadata(ctx context.Context, idps map[string]*samlsp.SP) {
+func awaitMetadata(ctx context.Context, idps map[string]*samlsp.SP, log *zap.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, firstMetadata)
 	defer cancel()
 	var all sync.WaitGroup
-	for _, sp := range idps {
-		if sp.Ready() != nil {
-			all.Go(func() { _, _ = sp.Refresh(ctx) })
+	for name, sp := range idps {
+		if sp.Ready() == nil {
+			continue
 		}
+		all.Go(func() {
+			if change, err := sp.Refresh(ctx); err == nil {
+				logMetadata(log, name, change)
+			}
+		})
 	}
 	all.Wait()
 }

@@ -90,7 +90,8 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 	}
 	background, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
-	tasks.Go(func() { watchRedis(background, g.rdb, g.cfg.Redis, g.log) })
+	store := g.cfg.Redis // a reload replaces g.cfg
+	tasks.Go(func() { watchRedis(background, g.rdb, store, g.log) })
 	defer tasks.Wait()
 	defer stop()
 	stopFresh := g.keepFresh(background)

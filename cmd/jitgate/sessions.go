@@ -50,7 +50,7 @@ func sessionsRevokeCommand(std stdio) *cobra.Command {
 		Short: "End sessions at once",
 		Long: `revoke ends sessions on all hosts: those of one sign-in, which any of its
 sessions may stand for, of all sign-ins of one user, of all at one identity
-provider, or of everybody. Users may sign in again. With -o json it prints the
+provider, or of everybody in the configured directories. Users may sign in again. With -o json it prints the
 sessions that were ended, one JSON object a line.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -104,7 +104,7 @@ func listSessions(ctx context.Context, out io.Writer, f sessionFlags) error {
 
 // revokePage is how many users' sessions are ended at a time, one after the
 // other.
-const revokePage = 100
+const revokePage = 20
 
 func revokeSessions(ctx context.Context, out io.Writer, f sessionFlags) error {
 	question, q := "DELETE /sessions", url.Values{"limit": {fmt.Sprint(revokePage)}}
@@ -131,8 +131,13 @@ func revokeSessions(ctx context.Context, out io.Writer, f sessionFlags) error {
 		}
 		return part.Next, nil
 	})
-	if err == nil && f.output == "table" {
-		_, err = fmt.Fprintf(out, "sessions ended: %d, sign-ins: %d\n", sessions, logins)
+	if f.output == "table" && (err == nil || logins > 0) {
+		if _, err := fmt.Fprintf(out, "sessions ended: %d, sign-ins: %d\n", sessions, logins); err != nil {
+			return err
+		}
+	}
+	if err != nil && logins > 0 {
+		return hintError{err, "what is not done yet is done when you run this again"}
 	}
 	return err
 }

@@ -64,6 +64,18 @@ func TestBlock(t *testing.T) {
 		t.Errorf("unblock printed %q", got)
 	}
 	g.signIn(t)
+	for _, name := range []string{".", ".."} { // which are directions in a path
+		if got := fails(t, 1, "", "users", "block", name, "-c", g.file); !strings.HasPrefix(got, "jitgate: no user ") {
+			t.Errorf("block of %q: %q", name, got)
+		}
+		if got := fails(t, 1, "", "directories", "delete", name, "--yes", "-c", g.file); !strings.HasPrefix(got, "jitgate: the gateway knows no ") {
+			t.Errorf("delete of %q: %q", name, got)
+		}
+		if got := fails(t, 1, "", "sessions", "revoke", "--id", name, "-c", g.file); !strings.HasPrefix(got, "jitgate: the gateway knows no ") {
+			t.Errorf("revoke of %q: %q", name, got)
+		}
+	}
+	g.signIn(t)
 	if got := fails(t, 1, "", "users", "block", "typo", "-c", g.file); !strings.HasPrefix(got, "jitgate: no user \"typo\"\nhint: ") {
 		t.Errorf("block of nobody: %q", got)
 	}

@@ -140,8 +140,8 @@ func blockReason(u provision.User) string {
 // oneUser returns the one user that name means.
 func oneUser(ctx context.Context, f adminFlags, name string) (provision.User, error) {
 	var found usersAnswer
-	q := url.Values{"directory": {f.directory}}
-	if err := askGateway(ctx, f.config, "GET /users/"+url.PathEscape(name)+"?"+q.Encode(), &found); err != nil {
+	q := url.Values{"name": {name}, "directory": {f.directory}}
+	if err := askGateway(ctx, f.config, "GET /users?"+q.Encode(), &found); err != nil {
 		return provision.User{}, err
 	}
 	switch len(found.Users) {
