@@ -387,6 +387,28 @@ func TestJ28InactiveUsersAreBlocked(t *testing.T) {
 		if got := tell(w.trail("acme")); got != "user_created domain+userName, login, user_blocked, login_failed user_blocked, login_failed user_blocked" {
 			t.Errorf("trail = %s", got)
 		}
+		bob := w.login("acme", "userName", "bob").User
+		clock = clock.Add(limit)
+		var all sync.WaitGroup
+		for range 8 { // at once, each is recorded
+			all.Go(func() {
+				if _, err := w.try("acme", "userName", "bob"); err == nil {
+					t.Error("an inactive user has signed in")
+				}
+			})
+		}
+		all.Wait()
+		kinds := make(map[string]int)
+		for _, e := range w.trail("acme") {
+			if e.UserID == bob.ID {
+				kinds[e.Type]++
+			}
+		}
+		if kinds[audit.UserBlocked] != 1 || kinds[audit.LoginFailed] != 8 {
+			t.Errorf("events of 8 logins at once = %v, want one user_blocked and 8 login_failed", kinds)
+		}
+		clock = clock.Add(-limit)
+
 		relaxed := w.reload(func(c *config.Config) { c.Directories[0].InactiveAfter = 2 * limit })
 		relaxed.now = w.now
 		relaxed.refused(CodeUserBlocked, "acme", "userName", "ann") // it is a block now, like any other

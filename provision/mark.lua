@@ -5,13 +5,10 @@
 --       4 ID of the user whose mark it is ("" for one of the directory),
 --       5 field and 6 most entries of the audit trail, 7... events
 -- reply "ok", or "stale" if somebody changed the mark since, or the user is gone
-local mark = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-
--- The client sends the script again when the reply is lost on the way.
-if mark == ARGV[3] then
-  return 'ok'
-end
-if mark ~= ARGV[2] then
+--
+-- The client sends the script again when the reply is lost on the way. It then gets
+-- "stale", and finds what it wanted done.
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then
   return 'stale'
 end
 if ARGV[4] ~= '' and (redis.call('HEXISTS', KEYS[3], ARGV[4]) == 0 or redis.call('HEXISTS', KEYS[4], 'closed') == 1) then
