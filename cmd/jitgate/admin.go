@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -137,11 +139,32 @@ func pages[T any](ctx context.Context, f adminFlags, question string, q url.Valu
 // printJSON prints one JSON object a line.
 func printJSON[T any](out io.Writer, all ...T) error {
 	for _, v := range all {
-		if err := json.NewEncoder(out).Encode(v); err != nil {
+		line, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if err := printJSONLine(out, string(line)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printJSONLine prints JSON with what would move a terminal's cursor escaped, as
+// JSON itself does for half of that.
+func printJSONLine(out io.Writer, line string) error {
+	var b strings.Builder
+	for _, c := range line {
+		if unicode.IsPrint(c) {
+			b.WriteRune(c)
+			continue
+		}
+		for _, half := range utf16.Encode([]rune{c}) {
+			fmt.Fprintf(&b, `\u%04x`, half)
+		}
+	}
+	_, err := fmt.Fprintln(out, b.String())
+	return err
 }
 
 // adminSocket finds the socket that a configuration file names. The rest of the

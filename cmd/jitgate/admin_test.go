@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
 	"github.com/jitgate/jitgate/provision"
@@ -215,6 +216,24 @@ func TestParseSince(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: parseSince(%q) = %q, %v, want %q", test.why, test.since, got, err, test.want)
 		}
+	}
+}
+
+// TestPrintJSON: values come out as they are, and print nothing but themselves.
+func TestPrintJSON(t *testing.T) {
+	t.Parallel()
+	const value = "ä<\u009b2J\u202e\x1b\x7f\n\U000e0001"
+	var b strings.Builder
+	if err := printJSON(&b, value); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.TrimSuffix(b.String(), "\n")
+	if strings.ContainsFunc(line, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		t.Errorf("printed %q", line)
+	}
+	var got string
+	if err := json.Unmarshal([]byte(line), &got); err != nil || got != value {
+		t.Errorf("%s is %q, %v, want %q", line, got, err, value)
 	}
 }
 

@@ -119,8 +119,7 @@ func printEvent(out io.Writer, e audit.Event, output string) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(out, line)
-		return err
+		return printJSONLine(out, line)
 	}
 	return printRow(out, when(e.Time), e.Type, cmp.Or(e.UserName, e.UserID, "-"), cmp.Or(e.IdP, "-"), cmp.Or(e.Code, "-"), details(e))
 }
