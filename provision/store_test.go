@@ -147,9 +147,27 @@ func TestCluster(t *testing.T) {
 	if err != nil || len(users) != 2 {
 		t.Errorf("List = %+v, %v, want two users", users, err)
 	}
-	if found, err := w.Find(ctx, "", "anna"); err != nil || len(found) != 1 {
-		t.Errorf("Find = %+v, %v, want one user", found, err)
+	found, err := w.Find(ctx, "", "anna")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("Find = %+v, %v, want one user", found, err)
 	}
+	if _, _, err := w.Block(ctx, "acme", found[0].ID, byAdmin); err != nil {
+		t.Error(err)
+	}
+	w.refused(CodeUserBlocked, "acme", "userName", "anna", "ExternalId", "1")
+	if _, _, err := w.Unblock(ctx, "acme", found[0].ID, byAdmin); err != nil {
+		t.Error(err)
+	}
+	w.rdb.HDel(ctx, w.keys("acme").seen, found[0].ID) // so that it is read again, all at one moment
+	if got := w.inconsistencies("acme"); len(got) != 1 {
+		t.Errorf("inconsistencies = %q, want one", got)
+	}
+	w.delete("acme")
+	w.refused(CodeDirectoryDeleted, "acme", "userName", "anna")
+	if _, err := w.CreateDirectory(ctx, "acme", byAdmin); err != nil {
+		t.Error(err)
+	}
+	w.login("acme", "userName", "anna")
 }
 
 // TestStoreDown: a store that does not answer is an error, never a refusal or
