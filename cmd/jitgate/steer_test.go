@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -238,4 +241,96 @@ func TestCheckConsistency(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReloadKeys puts a new session key before the old one, another TLS
+// certificate and another app into the file: the session stays, until the old key
+// is taken out, and so does the connection.
+func TestReloadKeys(t *testing.T) {
+	t.Parallel()
+	idp, site := localIdP(t), newSite(t)
+	old := writePair(t, site.dir, "sso.example.com")
+	listen := testenv.FreePort(t)
+	base := fmt.Sprintf("https://sso.example.com:%d", listen)
+	file := filepath.Join(site.dir, "jitgate.yaml")
+	write := func(keys, tls, app string) {
+		t.Helper()
+		text := fmt.Sprintf("base_url: %s\nlisten: 127.0.0.1:%d\nadmin: {socket: admin.sock}\nsession: {keys: [%s]}\ntls: %s\nsaml: {key_file: sp.key, cert_file: sp.crt}\n%s%s",
+			base, listen, keys, tls, fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL), app)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const firstTLS, firstKey = "{cert_file: tls.crt, key_file: tls.key}", `"file:session.key"`
+	write(firstKey, firstTLS, "")
+	introduceSP(t, idp, file)
+	g := start(t, "serve", "-c", file)
+	testenv.Eventually(t, func() error {
+		if !strings.Contains(g.stderr.String(), "metadata loaded") {
+			return fmt.Errorf("no metadata: %s", g.stderr)
+		}
+		return nil
+	})
+
+	next := filepath.Join(site.dir, "next")
+	if err := os.Mkdir(next, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "keygen", "--dir", next)
+	pool := old.Pool()
+	fresh := writePair(t, next, "sso.example.com")
+	pool.AddCert(fresh.Certificate)
+	ann := testenv.NewBrowser(t, pool)
+	page, err := ann.Login(base+"/page", "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached(t, page)
+	r := &replica{base: base}
+	serves := func(want testenv.Certificate) {
+		t.Helper()
+		conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", listen), &tls.Config{RootCAs: pool, ServerName: "sso.example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if !conn.ConnectionState().PeerCertificates[0].Equal(want.Certificate) {
+			t.Error("another certificate is served")
+		}
+	}
+	serves(old)
+	kept, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", listen), &tls.Config{RootCAs: pool, ServerName: "sso.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+
+	const nextTLS, nextKey = "{cert_file: next/tls.crt, key_file: next/tls.key}", `"file:next/session.key"`
+	write(nextKey+", "+firstKey, nextTLS, "  - {name: closed, path: /closed, upstream: \"http://127.0.0.1:1\", allow: {groups: [nobody]}}\ngroups: [{name: nobody, users: [bob@acme.example]}]\n")
+	output(t, "reload", "-c", file)
+	serves(fresh)
+	for path, want := range map[string]int{"/page": http.StatusOK, "/closed": http.StatusForbidden} {
+		if got := r.get(t, ann, path); got != want {
+			t.Errorf("%s after the reload: status %d, want %d", path, got, want)
+		}
+	}
+	fmt.Fprintf(kept, "GET /page HTTP/1.1\r\nHost: sso.example.com\r\n\r\n")
+	if answer, err := bufio.NewReader(kept).ReadString('\n'); err != nil || !strings.Contains(answer, " 401 ") {
+		t.Errorf("on the connection from before: %q, %v, want 401", answer, err)
+	}
+
+	write(nextKey, nextTLS, "")
+	output(t, "reload", "-c", file)
+	if got := r.get(t, ann, "/page"); got != http.StatusUnauthorized {
+		t.Errorf("without the key of the session: status %d, want 401", got)
+	}
+
+	// A certificate that is none changes nothing.
+	if err := os.WriteFile(filepath.Join(next, "tls.crt"), []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := fails(t, 1, "", "reload", "-c", file); !strings.Contains(got, "nothing was changed") {
+		t.Errorf("reload with a broken certificate: %q", got)
+	}
+	serves(fresh)
 }
