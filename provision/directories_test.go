@@ -26,6 +26,7 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"SignIn":      func() {}, // the one that may
 			"User":        func() { w.User(ctx, "acme", u.ID); w.User(ctx, "acme", "nobody") },
 			"Find":        func() { w.Find(ctx, "", "ann"); w.Find(ctx, "", "bob") },
+			"Beginning":   func() { w.Beginning(ctx, "", "a", 10) },
 			"List":        func() { w.List(ctx, "", "", 10) },
 			"Record":      func() { w.Record(ctx, audit.Event{Type: audit.UserCreated, Directory: "acme", UserName: "bob"}) },
 			"Trail":       func() { w.Trail(ctx, TrailQuery{Limit: 10}) },

@@ -263,6 +263,35 @@ func (r *Registry) Find(ctx context.Context, directory, name string) ([]User, er
 	return all, nil
 }
 
+// Beginning returns up to limit users whose userName begins with a text, whatever
+// the case of ASCII letters, in one directory or, if directory is empty, in all.
+func (r *Registry) Beginning(ctx context.Context, directory, text string, limit int) ([]User, error) {
+	var all []User
+	for _, d := range r.directories {
+		if directory != "" && directory != d.Name {
+			continue
+		}
+		for _, domain := range d.Domains {
+			if len(all) >= limit {
+				return all, nil
+			}
+			from := "[" + nameField(domain, text)
+			// No member has the byte 0xff, which is in no UTF-8.
+			by := &redis.ZRangeBy{Min: from, Max: from + "\xff", Count: int64(limit - len(all))}
+			members, err := r.rdb.ZRangeByLex(ctx, r.keys(d.Name).list, by).Result()
+			if err != nil {
+				return nil, fmt.Errorf("finding users: %w", err)
+			}
+			users, err := r.fetch(ctx, d.Name, idsOf(members)...)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, users...)
+		}
+	}
+	return all, nil
+}
+
 // List returns up to limit users, at least one, of one directory or, if directory
 // is empty, of all, ordered by directory, domain and userName. It begins after
 // the user that an earlier call's next stands for, or at the first where after

@@ -342,6 +342,42 @@ func TestFindAndList(t *testing.T) {
 	})
 }
 
+// TestBeginning finds users by how their names begin.
+func TestBeginning(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		w := newWorld(t, rdb)
+		for _, name := range []string{"ann", "Anna", "bob", "än"} {
+			w.login("acme", "userName", name)
+		}
+		w.login("labs", "userName", "Annette", "domain", "labs.example")
+		for _, test := range []struct {
+			why, directory, text string
+			limit                int
+			want                 string
+		}{
+			{"whatever the case", "", "AN", 10, "[ann Anna Annette]"},
+			{"a whole name", "", "anna", 10, "[Anna]"},
+			{"one directory", "labs", "a", 10, "[Annette]"},
+			{"nothing is what all begin with", "acme", "", 10, "[ann Anna bob än]"},
+			{"not only ASCII", "", "ä", 10, "[än]"},
+			{"no more than asked for", "", "an", 2, "[ann Anna]"},
+			{"nobody", "", "c", 10, "[]"},
+			{"a directory that is not there", "typo", "a", 10, "[]"},
+			{"no pattern", "", "*", 10, "[]"},
+		} {
+			users, err := w.Beginning(t.Context(), test.directory, test.text, test.limit)
+			names := []string{}
+			for _, u := range users {
+				names = append(names, u.UserName)
+			}
+			if got := fmt.Sprint(names); err != nil || got != test.want {
+				t.Errorf("%s: Beginning(%q, %q) = %s, %v, want %s", test.why, test.directory, test.text, got, err, test.want)
+			}
+		}
+	})
+}
+
 // TestUserAbsent tells absent from broken.
 func TestUserAbsent(t *testing.T) {
 	t.Parallel()
