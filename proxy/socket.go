@@ -23,6 +23,7 @@ const maxList = 1000
 //
 //	GET /users?directory=&after=&limit=   {"users": […], "next": "…"}, each a [provision.User]
 //	GET /users?name=&directory=           {"users": […]}, by user ID or userName
+//	GET /users?prefix=&directory=&limit=  {"users": […]}, by how the userName begins; limit is of those found
 //	POST /users/{id}/block?directory=     {"users": […], "logins": 1}: keeps the user with that ID out, and ends
 //	                                      their sessions
 //	DELETE /users/{id}/block?directory=   {"users": […]}: lets them in again

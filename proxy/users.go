@@ -22,6 +22,10 @@ func (g *Gateway) listUsers(r *http.Request) (any, error) {
 		users, err := g.users.Find(r.Context(), q.Get("directory"), name)
 		return usersAnswer{Users: append([]provision.User{}, users...)}, err
 	}
+	if q.Has("prefix") {
+		users, err := g.users.Beginning(r.Context(), q.Get("directory"), q.Get("prefix"), limitOf(r))
+		return usersAnswer{Users: append([]provision.User{}, users...)}, err
+	}
 	users, next, err := g.users.List(r.Context(), q.Get("directory"), q.Get("after"), limitOf(r))
 	return usersAnswer{Users: append([]provision.User{}, users...), Next: next}, err
 }
