@@ -18,9 +18,10 @@ const completePage = "200"
 // completeTimeout is how long somebody who pressed the tab key waits at most.
 const completeTimeout = time.Second
 
-// A completer returns what a word on the command line may be, according to the
-// running gateway. Where none answers, it returns nothing.
-type completer func(ctx context.Context, f adminFlags) []string
+// A completer returns what a word on the command line may be that begins as it was
+// typed, and perhaps other words, according to the running gateway. Where none
+// answers, it returns nothing.
+type completer func(ctx context.Context, f adminFlags, typed string) []string
 
 // completeWith completes the argument of a command about one thing.
 func completeWith(c *cobra.Command, complete completer) {
@@ -53,13 +54,13 @@ func (complete completer) offer(c *cobra.Command, _ []string, typed string) ([]s
 	var f adminFlags
 	f.config, _ = c.Flags().GetString("config") // without such a flag there is no gateway to ask
 	f.directory, _ = c.Flags().GetString("directory")
-	words := complete(ctx, f)
+	words := complete(ctx, f, typed)
 	return slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, typed) }), cobra.ShellCompDirectiveNoFileComp
 }
 
-func completeUsers(ctx context.Context, f adminFlags) []string {
+func completeUsers(ctx context.Context, f adminFlags, typed string) []string {
 	var answer usersAnswer
-	q := url.Values{"directory": {f.directory}, "limit": {completePage}}
+	q := url.Values{"prefix": {typed}, "directory": {f.directory}, "limit": {completePage}}
 	_ = askGateway(ctx, f.config, "GET /users?"+q.Encode(), &answer)
 	var names []string
 	for _, u := range answer.Users {
@@ -68,7 +69,7 @@ func completeUsers(ctx context.Context, f adminFlags) []string {
 	return names
 }
 
-func completeGroups(ctx context.Context, f adminFlags) []string {
+func completeGroups(ctx context.Context, f adminFlags, _ string) []string {
 	groups, _ := askGroups(ctx, f, "")
 	var names []string
 	for _, g := range groups {
@@ -77,7 +78,7 @@ func completeGroups(ctx context.Context, f adminFlags) []string {
 	return names
 }
 
-func completeDirectories(ctx context.Context, f adminFlags) []string {
+func completeDirectories(ctx context.Context, f adminFlags, _ string) []string {
 	directories, _ := askDirectories(ctx, f)
 	var names []string
 	for _, d := range directories {
@@ -86,7 +87,7 @@ func completeDirectories(ctx context.Context, f adminFlags) []string {
 	return names
 }
 
-func completeIdPs(ctx context.Context, f adminFlags) []string {
+func completeIdPs(ctx context.Context, f adminFlags, _ string) []string {
 	directories, _ := askDirectories(ctx, f)
 	var names []string
 	for _, d := range directories {
@@ -95,6 +96,6 @@ func completeIdPs(ctx context.Context, f adminFlags) []string {
 	return names
 }
 
-func completeEvents(context.Context, adminFlags) []string { return audit.Types() }
+func completeEvents(context.Context, adminFlags, string) []string { return audit.Types() }
 
-func completeOutputs(context.Context, adminFlags) []string { return []string{"table", "json"} }
+func completeOutputs(context.Context, adminFlags, string) []string { return []string{"table", "json"} }

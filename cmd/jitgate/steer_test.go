@@ -47,6 +47,11 @@ func TestBlock(t *testing.T) {
 	t.Parallel()
 	g := adminSite(t)
 	ann := g.signIn(t)
+	for typed, want := range map[string]string{"ann@": "ann@acme.example\n:4\n", "bob": ":4\n"} {
+		if got := output(t, "__complete", "users", "show", "-c", g.file, typed); got != want {
+			t.Errorf("%q completes to %q, want %q", typed, got, want)
+		}
+	}
 	if got := output(t, "users", "block", "ANN@acme.example", "-c", g.file); got != "ann@acme.example is blocked; sign-ins ended: 1\n" {
 		t.Errorf("block printed %q", got)
 	}
