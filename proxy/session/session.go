@@ -265,7 +265,8 @@ func (s *Store) Revoke(ctx context.Context, r Record) error {
 	return nil
 }
 
-// Drop ends all sessions of users, and deletes what there is of them.
+// Drop ends all sessions of users that there are, and deletes what there is of
+// them. One that is made meanwhile stays in its index, so that it can be revoked.
 func (s *Store) Drop(ctx context.Context, owners ...Owner) error {
 	members, err := s.members(ctx, owners)
 	if err != nil {
@@ -273,13 +274,7 @@ func (s *Store) Drop(ctx context.Context, owners ...Owner) error {
 	}
 	pipe := s.Redis.Pipeline()
 	for i, o := range owners {
-		for _, m := range members[i] {
-			_, key := splitMember(m)
-			pipe.Del(ctx, s.key(key))
-		}
-		if len(members[i]) > 0 {
-			pipe.Del(ctx, s.index(o))
-		}
+		s.queueRemoval(ctx, pipe, s.index(o), members[i])
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("deleting sessions: %w", err)
@@ -287,22 +282,27 @@ func (s *Store) Drop(ctx context.Context, owners ...Owner) error {
 	return nil
 }
 
-// remove deletes sessions of one user, each with a command of its own: in a
-// cluster they lie on different nodes.
+// remove deletes sessions of one user.
 func (s *Store) remove(ctx context.Context, index string, members []string) error {
 	if len(members) == 0 {
 		return nil
 	}
 	pipe := s.Redis.Pipeline()
+	s.queueRemoval(ctx, pipe, index, members)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("deleting sessions: %w", err)
+	}
+	return nil
+}
+
+// queueRemoval adds to pipe what deletes sessions of one user, each with a command
+// of its own: in a cluster they lie on different nodes.
+func (s *Store) queueRemoval(ctx context.Context, pipe redis.Pipeliner, index string, members []string) {
 	for _, m := range members {
 		_, key := splitMember(m)
 		pipe.Del(ctx, s.key(key))
 		pipe.ZRem(ctx, index, m)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("deleting sessions: %w", err)
-	}
-	return nil
 }
 
 // surplus returns those of a user's sessions, oldest first, which are of logins

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -376,6 +377,42 @@ func (h *countingHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		h.add(len(cmds))
 		return next(ctx, cmds)
+	}
+}
+
+// A session that is made while a user's are dropped can still be found and revoked.
+func TestDropLeavesNewSessions(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		_, before := create(t, s, ann("wiki.example.com", "l1"))
+		var meanwhile Record
+		s.Redis.AddHook(&listedHook{then: func() { meanwhile, _ = create(t, s, ann("crm.example.com", "l2")) }})
+		if err := s.Drop(t.Context(), ann("", "").Owner()); err != nil {
+			t.Fatal(err)
+		}
+		if alive(t, s, before) {
+			t.Error("a session outlives Drop")
+		}
+		open, err := s.Open(t.Context(), meanwhile.Owner())
+		if err != nil || !slices.Equal(open, []Record{meanwhile}) {
+			t.Errorf("Open = %v, %v, want the session made meanwhile, %v", open, err, meanwhile)
+		}
+	})
+}
+
+// A listedHook does something once, after the first pipeline has run.
+type listedHook struct {
+	countingHook
+	then func()
+}
+
+func (h *listedHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if then := h.then; then != nil {
+			h.then = nil // it sends pipelines too
+			then()
+		}
+		return err
 	}
 }
 
