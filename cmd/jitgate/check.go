@@ -104,7 +104,7 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 	if err := bounded(ctx, func(ctx context.Context) error { return g.rdb.Ping(ctx).Err() }); err != nil {
 		errs = append(errs, fmt.Errorf("redis: %s", redisCause(err)))
 	} else {
-		errs = append(errs, checkUsers(ctx, std, cfg, file)...)
+		errs = append(errs, checkUsers(ctx, std, g, file)...)
 	}
 	for _, app := range cfg.Apps {
 		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {
@@ -116,28 +116,23 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 
 // checkUsers looks whether what is stored of users agrees: in Redis itself or, of
 // the embedded store, by asking the running gateway, if there is one.
-func checkUsers(ctx context.Context, std stdio, cfg *config.Config, file string) []error {
-	if cfg.Redis.Embedded {
+func checkUsers(ctx context.Context, std stdio, g *gateway, file string) []error {
+	if g.cfg.Redis.Embedded {
 		if _, err := adminSocket(file); err != nil {
 			return nil // nobody can be asked
 		}
-		return checkDirectories(cfg, func(directory string) (found proxy.Consistency, err error) {
+		return checkDirectories(g.cfg, func(directory string) (found proxy.Consistency, err error) {
 			err = askGateway(ctx, file, "GET /consistency?"+url.Values{"directory": {directory}}.Encode(), &found)
 			return found, err
 		})
 	}
-	rdb, closeRedis, err := openRedis(cfg.Redis, zap.NewNop())
-	if err != nil {
-		return []error{err}
-	}
-	defer closeRedis()
-	users, err := provision.New(rdb, cfg.Redis.KeyPrefix, cfg)
+	users, err := provision.New(g.rdb, g.cfg.Redis.KeyPrefix, g.cfg)
 	if err != nil {
 		return []error{err}
 	}
 	show := newProgress(std.err)
 	defer show.end()
-	return checkDirectories(cfg, func(directory string) (proxy.Consistency, error) {
+	return checkDirectories(g.cfg, func(directory string) (proxy.Consistency, error) {
 		return proxy.CheckConsistency(ctx, users, directory, func(n int) { show.at("%d users of %s looked at", n, directory) })
 	})
 }
