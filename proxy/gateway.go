@@ -107,8 +107,8 @@ func New(o Options) (*Gateway, error) {
 
 // Replace has a gateway that o describes answer whatever comes to g from now on.
 // What is under way goes on as it began, but for open websockets and streams,
-// which end if they may not go on by the new configuration. If it returns an
-// error, everything stays as it is.
+// which end if they may not go on by the new configuration. The store has to be
+// the same. If it returns an error, everything stays as it is.
 func (g *Gateway) Replace(o Options) error {
 	next, err := build(o, g.shared)
 	if err != nil {

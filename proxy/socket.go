@@ -49,7 +49,7 @@ const maxList = 1000
 //	DELETE /sessions?directory=&user=     the same for all of the user with that ID
 //	DELETE /sessions?idp=&after=&limit=   the same for all of an identity provider, with "next"
 //	DELETE /sessions?all=true&after=&limit=
-//	                                      the same for all that there are
+//	                                      the same for all in the configured directories
 //
 // A limit is of the users that are looked at. An answer with a next is a part,
 // and the next part is what the same question with that after gets; without, it
