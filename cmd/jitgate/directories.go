@@ -62,8 +62,8 @@ func directoriesDeleteCommand(std stdio) *cobra.Command {
 		Use:   "delete NAME",
 		Short: "Delete a directory with all its users",
 		Long: `delete closes a directory, which ends the sessions of its users at once, and
-deletes all of them with what is kept beside them, blocks too; the audit trail stays. Sign-ins
-there are refused (directory_deleted) until directories create.
+deletes all of them with what is kept beside them, blocks too; the audit trail
+stays. Sign-ins there are refused (directory_deleted) until directories create.
 
 It asks for the name again. When it was interrupted, run it again: the directory
 stays closed, and the deletion goes on.`,
