@@ -13,6 +13,7 @@ import (
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/proxy/page"
 	"github.com/jitgate/jitgate/proxy/session"
+	"github.com/jitgate/jitgate/samlsp"
 )
 
 // domainLifetime is how long a browser remembers the domain of its visitor.
@@ -214,12 +215,22 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name string, end
 	if err := g.jar.setPending(w, r.Header, token, p); err != nil {
 		return err
 	}
-	if f := begun.Post; f != nil {
-		page.Post{Site: g.base.Hostname(), Action: f.Action, SAMLRequest: f.SAMLRequest, RelayState: f.RelayState}.Write(w, http.StatusOK)
-		return nil
-	}
-	redirect(w, http.StatusSeeOther, begun.Redirect)
+	g.sendTo(w, begun, "Signing you in", "You are being sent to your organisation’s sign-in page.")
 	return nil
+}
+
+// sendTo has the browser take a message to an identity provider. Title and text
+// are for those who see a page meanwhile.
+func (g *Gateway) sendTo(w http.ResponseWriter, b samlsp.Begun, title, text string) {
+	f := b.Post
+	if f == nil {
+		redirect(w, http.StatusSeeOther, b.Redirect)
+		return
+	}
+	page.Post{
+		Site: g.base.Hostname(), Title: title, Text: text,
+		Action: f.Action, Parameter: f.Parameter, Message: f.Message, RelayState: f.RelayState,
+	}.Write(w, http.StatusOK)
 }
 
 // land takes a visitor who has the session s on our own host to where the login

@@ -32,9 +32,12 @@ type Begun struct {
 	Post     *Form
 }
 
-// A Form is what the browser must post to Action.
+// A Form is what the browser must post to Action: Message, in base64, as the
+// parameter of that name, and RelayState unless it is empty.
 type Form struct {
-	Action, SAMLRequest, RelayState string
+	Action             string
+	Parameter, Message string
+	RelayState         string
 }
 
 // Begin makes a signed AuthnRequest (SAML core, 3.4.1) with an ID of 160 random
@@ -50,36 +53,57 @@ func (sp *SP) Begin(relayState string) (Begun, error) {
 	if len(relayState) > maxRelayState {
 		return Begun{}, fmt.Errorf("relay state of %d bytes; want %d at most", len(relayState), maxRelayState)
 	}
+	id := newID()
+	begun, err := sp.send("SAMLRequest", sp.authnRequest(id, p.signOn.best()), p.signOn, relayState)
+	begun.RequestID = id
+	return begun, err
+}
+
+// send signs a message, and returns how the browser takes it to one of the IdP's
+// services: by a redirect where it can be.
+func (sp *SP) send(parameter string, message *etree.Element, to service, relayState string) (Begun, error) {
+	if to.redirect != "" {
+		location, err := sp.redirect(parameter, message, to.redirect, relayState)
+		return Begun{Redirect: location}, err
+	}
+	signed, err := sp.sign(message)
+	if err != nil {
+		return Begun{}, err
+	}
+	text, err := serialize(signed)
+	if err != nil {
+		return Begun{}, err
+	}
+	form := &Form{Action: to.post, Parameter: parameter, Message: base64.StdEncoding.EncodeToString(text), RelayState: relayState}
+	return Begun{Post: form}, nil
+}
+
+const timeFormat = "2006-01-02T15:04:05Z" // xs:dateTime, in UTC
+
+// newID returns an ID of 160 random bits.
+func newID() string {
 	random := make([]byte, 20)
 	rand.Read(random) // never fails
-	id := "id-" + hex.EncodeToString(random)
-	if p.redirect != "" {
-		to, err := sp.redirect(sp.authnRequest(id, p.redirect), p.redirect, relayState)
-		return Begun{RequestID: id, Redirect: to}, err
-	}
-	request, err := sp.sign(sp.authnRequest(id, p.post))
-	if err != nil {
-		return Begun{}, err
-	}
-	text, err := serialize(request)
-	if err != nil {
-		return Begun{}, err
-	}
-	form := &Form{Action: p.post, SAMLRequest: base64.StdEncoding.EncodeToString(text), RelayState: relayState}
-	return Begun{RequestID: id, Post: form}, nil
+	return "id-" + hex.EncodeToString(random)
+}
+
+// newMessage returns what all our messages begin with.
+func (sp *SP) newMessage(tag, id, destination string) *etree.Element {
+	m := etree.NewElement(tag)
+	m.CreateAttr("xmlns:samlp", nsProtocol)
+	m.CreateAttr("xmlns:saml", nsAssertion)
+	m.CreateAttr("ID", id)
+	m.CreateAttr("Version", "2.0")
+	m.CreateAttr("IssueInstant", time.Now().UTC().Format(timeFormat))
+	m.CreateAttr("Destination", destination)
+	m.CreateElement("saml:Issuer").SetText(sp.o.EntityID)
+	return m
 }
 
 func (sp *SP) authnRequest(id, destination string) *etree.Element {
-	request := etree.NewElement("samlp:AuthnRequest")
-	request.CreateAttr("xmlns:samlp", nsProtocol)
-	request.CreateAttr("xmlns:saml", nsAssertion)
-	request.CreateAttr("ID", id)
-	request.CreateAttr("Version", "2.0")
-	request.CreateAttr("IssueInstant", time.Now().UTC().Format("2006-01-02T15:04:05Z"))
-	request.CreateAttr("Destination", destination)
+	request := sp.newMessage("samlp:AuthnRequest", id, destination)
 	request.CreateAttr("AssertionConsumerServiceURL", sp.o.ACS)
 	request.CreateAttr("ProtocolBinding", saml.HTTPPostBinding)
-	request.CreateElement("saml:Issuer").SetText(sp.o.EntityID)
 	// Without AllowCreate an IdP with persistent NameIDs could turn away a
 	// visitor who comes here for the first time.
 	request.CreateElement("samlp:NameIDPolicy").CreateAttr("AllowCreate", "true")
@@ -89,8 +113,8 @@ func (sp *SP) authnRequest(id, destination string) *etree.Element {
 // redirect returns the URL of the HTTP Redirect binding (SAML bindings, 3.4.4.1).
 // The signature is over the very bytes of its three parameters, and not over a
 // query that the destination has of its own.
-func (sp *SP) redirect(request *etree.Element, destination, relayState string) (string, error) {
-	text, err := serialize(request)
+func (sp *SP) redirect(parameter string, message *etree.Element, destination, relayState string) (string, error) {
+	text, err := serialize(message)
 	if err != nil {
 		return "", err
 	}
@@ -105,7 +129,7 @@ func (sp *SP) redirect(request *etree.Element, destination, relayState string) (
 	if err := w.Close(); err != nil {
 		return "", err
 	}
-	query := "SAMLRequest=" + escape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	query := parameter + "=" + escape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
 	if relayState != "" {
 		query += "&RelayState=" + escape(relayState)
 	}
@@ -113,7 +137,7 @@ func (sp *SP) redirect(request *etree.Element, destination, relayState string) (
 	digest := sha256.Sum256([]byte(query))
 	signature, err := rsa.SignPKCS1v15(nil, sp.o.Key, crypto.SHA256, digest[:])
 	if err != nil {
-		return "", fmt.Errorf("signing a request: %w", err)
+		return "", fmt.Errorf("signing a message: %w", err)
 	}
 	query += "&Signature=" + escape(base64.StdEncoding.EncodeToString(signature))
 	separator := "?"
@@ -129,28 +153,28 @@ func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// sign returns request with an enveloped signature, which the schema has right
+// sign returns the message with an enveloped signature, which the schema has right
 // after the Issuer.
-func (sp *SP) sign(request *etree.Element) (*etree.Element, error) {
+func (sp *SP) sign(message *etree.Element) (*etree.Element, error) {
 	ctx, err := dsig.NewSigningContext(sp.o.Key, [][]byte{sp.o.Certificate.Raw})
 	if err != nil {
-		return nil, fmt.Errorf("signing a request: %w", err)
+		return nil, fmt.Errorf("signing a message: %w", err)
 	}
 	ctx.IdAttribute = "ID"
 	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
 	if err := ctx.SetSignatureMethod(dsig.RSASHA256SignatureMethod); err != nil {
-		return nil, fmt.Errorf("signing a request: %w", err)
+		return nil, fmt.Errorf("signing a message: %w", err)
 	}
-	signature, err := ctx.ConstructSignature(request, true)
+	signature, err := ctx.ConstructSignature(message, true)
 	if err != nil {
-		return nil, fmt.Errorf("signing a request: %w", err)
+		return nil, fmt.Errorf("signing a message: %w", err)
 	}
-	request.InsertChildAt(request.SelectElement("Issuer").Index()+1, signature)
-	return request, nil
+	message.InsertChildAt(message.SelectElement("Issuer").Index()+1, signature)
+	return message, nil
 }
 
 // Metadata returns our own metadata for this IdP, to be imported there. It is not
-// signed, and has no end. It offers the POST binding alone, and asks for signed
+// signed, and has no end. It takes responses by the POST binding alone, and asks for signed
 // assertions and for the encryption that is accepted (SAML metadata, 2.4.4).
 func (sp *SP) Metadata() ([]byte, error) {
 	root := etree.NewElement("md:EntityDescriptor")
@@ -168,6 +192,13 @@ func (sp *SP) Metadata() ([]byte, error) {
 		data.CreateElement("ds:X509Certificate").SetText(base64.StdEncoding.EncodeToString(sp.o.Certificate.Raw))
 		if use == "encryption" {
 			sp.encryptionMethods(key)
+		}
+	}
+	if sp.o.SLO != "" {
+		for _, binding := range []string{saml.HTTPRedirectBinding, saml.HTTPPostBinding} {
+			slo := role.CreateElement("md:SingleLogoutService")
+			slo.CreateAttr("Binding", binding)
+			slo.CreateAttr("Location", sp.o.SLO)
 		}
 	}
 	acs := role.CreateElement("md:AssertionConsumerService")

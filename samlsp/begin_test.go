@@ -183,7 +183,7 @@ func TestBeginPost(t *testing.T) {
 	if begun.Post.Action != to || begun.Post.RelayState != "token" {
 		t.Errorf("form = %+v, want one to %q with the relay state", begun.Post, to)
 	}
-	text, err := base64.StdEncoding.DecodeString(begun.Post.SAMLRequest)
+	text, err := base64.StdEncoding.DecodeString(begun.Post.Message)
 	if err != nil {
 		t.Fatal(err)
 	}

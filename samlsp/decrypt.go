@@ -76,7 +76,7 @@ func (r *response) decrypted(m *message) (*message, error) {
 	r.part = "EncryptedAssertion"
 	if !r.responseVerified && !r.sp.allow[allowUnsignedResponse] {
 		refusal := refuse(checkEncryption, "an encrypted assertion in an unsigned Response", "a signed Response, or encryption: allow: unsigned-response")
-		if o.responseSigned { // and refused: only an explanation comes here
+		if o.rootSigned { // and refused: only an explanation comes here
 			refusal = refuse(checkEncryption, "an encrypted assertion in a Response whose signature is refused", "a signed Response")
 		}
 		if err := r.fail(refusal); err != nil {

@@ -158,7 +158,7 @@ func (t *trail) scanned(part string, o outline) {
 		t.pass(check, part, "", "")
 	}
 	for _, check := range []string{checkReference, checkAlgorithm} {
-		if o.responseSigned || o.assertSigned {
+		if o.rootSigned || o.assertSigned {
 			t.pass(check, part, "", "")
 		} else {
 			t.skip(check, part, "no signature in it")

@@ -157,9 +157,9 @@ func runExplained(t *testing.T, r *rig, rows []explained) {
 }
 
 const (
-	inClear        = "skipped signature/Response encryption decryption" // an Assertion that is signed, and not encrypted
-	clearAnd       = ", " + inClear + " library"
-	responseSigned = "skipped encryption decryption signature/Assertion"
+	inClear    = "skipped signature/Response encryption decryption" // an Assertion that is signed, and not encrypted
+	clearAnd   = ", " + inClear + " library"
+	rootSigned = "skipped encryption decryption signature/Assertion"
 )
 
 func TestExplain(t *testing.T) {
@@ -170,7 +170,7 @@ func TestExplain(t *testing.T) {
 	then := time.Now().Add(-30 * time.Minute)
 	runExplained(t, r, []explained{
 		{"signed assertion", good, samlsp.ExplainOptions{}, inClear, ""},
-		{"signed response", set(signResponse), samlsp.ExplainOptions{}, responseSigned, ""},
+		{"signed response", set(signResponse), samlsp.ExplainOptions{}, rootSigned, ""},
 		{"both signed", set(signBoth), samlsp.ExplainOptions{}, "skipped encryption decryption", ""},
 		{"encrypted", set(gcmInSigned), samlsp.ExplainOptions{}, "skipped signature/Assertion", ""},
 		{"encrypted, both signed", set(func(m *samltest.Message) { signBoth(m); m.Encryption.Method = samltest.AES128GCM }),

@@ -4,7 +4,7 @@ import (
 	"strings"
 )
 
-// schema is what a Response may consist of, one element a line: its name, then
+// schema is what a message may consist of, one element a line: its name, then
 // its children. "?" may be absent, "*" and "+" may be many, "{2}" are two, "a|b"
 // is one or the other; "text" is character data. White space between elements is
 // allowed everywhere. "parent/element" is that element in that parent alone.
@@ -27,6 +27,9 @@ import (
 //   - InclusiveNamespaces, which the Java IdPs and Okta add.
 const schema = `
 samlp:Response                    saml:Issuer? ds:Signature? samlp:Status saml:Assertion|saml:EncryptedAssertion?
+samlp:LogoutRequest               saml:Issuer ds:Signature? saml:NameID samlp:SessionIndex*
+samlp:SessionIndex                text
+samlp:LogoutResponse              saml:Issuer ds:Signature? samlp:Status
 samlp:Status                      samlp:StatusCode samlp:StatusMessage? samlp:StatusDetail?
 samlp:StatusCode                  samlp:StatusCode?
 samlp:StatusMessage               text

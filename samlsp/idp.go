@@ -24,16 +24,31 @@ import (
 const maxCertificates = 4
 
 // An idp is an IdP as its metadata describes it. It is never changed once it is
-// made. Nothing else of the metadata is kept: artifact and logout endpoints do
-// not exist for us.
+// made. Nothing else of the metadata is kept: artifact endpoints do not exist for
+// us.
 type idp struct {
-	entityID     string
-	redirect     string // single sign-on service, "" if there is none of that binding
-	post         string
-	certificates []*x509.Certificate
-	ignored      []string // fingerprints of weak ones
-	validUntil   time.Time
-	descriptor   *saml.EntityDescriptor // the same, for crewjam
+	entityID      string
+	signOn        service
+	logout        service // for requests
+	logoutAnswers service
+	certificates  []*x509.Certificate
+	ignored       []string // fingerprints of weak ones
+	validUntil    time.Time
+	descriptor    *saml.EntityDescriptor // the same, for crewjam
+}
+
+// A service is where the IdP takes messages of one kind: a URL for each binding,
+// "" if there is none.
+type service struct{ redirect, post string }
+
+func (s service) offered() bool { return s.redirect != "" || s.post != "" }
+
+// best returns where a message goes.
+func (s service) best() string {
+	if s.redirect != "" {
+		return s.redirect
+	}
+	return s.post
 }
 
 func (p *idp) fingerprints() []string {
@@ -62,6 +77,7 @@ type idpRoleXML struct {
 	ValidUntil string       `xml:"validUntil,attr"`
 	Keys       []keyXML     `xml:"urn:oasis:names:tc:SAML:2.0:metadata KeyDescriptor"`
 	Services   []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleSignOnService"`
+	Logout     []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleLogoutService"`
 }
 
 type keyXML struct {
@@ -70,8 +86,9 @@ type keyXML struct {
 }
 
 type serviceXML struct {
-	Binding  string `xml:"Binding,attr"`
-	Location string `xml:"Location,attr"`
+	Binding          string `xml:"Binding,attr"`
+	Location         string `xml:"Location,attr"`
+	ResponseLocation string `xml:"ResponseLocation,attr"`
 }
 
 // find collects the IdPs in e, with the end of their validity: the earliest of
@@ -144,7 +161,7 @@ func parseMetadata(data []byte, now time.Time) (*idp, error) {
 	if !slices.Contains(strings.Fields(role.Protocols), nsProtocol) {
 		return nil, fmt.Errorf("the identity provider speaks %q, not SAML 2.0", clip(role.Protocols))
 	}
-	if err := p.readServices(role.Services); err != nil {
+	if err := p.readServices(role.Services, role.Logout); err != nil {
 		return nil, err
 	}
 	if err := p.readKeys(role.Keys); err != nil {
@@ -154,28 +171,44 @@ func parseMetadata(data []byte, now time.Time) (*idp, error) {
 	return p, nil
 }
 
-// readServices takes the first single sign-on service of each binding.
-func (p *idp) readServices(services []serviceXML) error {
-	for _, s := range services {
-		var to *string
-		switch s.Binding {
-		case saml.HTTPRedirectBinding:
-			to = &p.redirect
-		case saml.HTTPPostBinding:
-			to = &p.post
-		default:
-			continue // SOAP, artifact, vendors' own
-		}
-		u, err := endpoint(s.Location)
-		if err != nil {
+// readServices takes the first service of each kind and binding.
+func (p *idp) readServices(signOn, logout []serviceXML) error {
+	for _, s := range signOn {
+		if err := p.signOn.add(s.Binding, s.Location); err != nil {
 			return fmt.Errorf("single sign-on service: %w", err)
 		}
-		if *to == "" {
-			*to = u.String()
-		}
 	}
-	if p.redirect == "" && p.post == "" {
+	if !p.signOn.offered() {
 		return errors.New("no single sign-on service of the Redirect or POST binding")
+	}
+	for _, s := range logout {
+		if s.ResponseLocation == "" {
+			s.ResponseLocation = s.Location
+		}
+		// One that is of no use is as good as none: people can sign in without.
+		_ = p.logout.add(s.Binding, s.Location)
+		_ = p.logoutAnswers.add(s.Binding, s.ResponseLocation)
+	}
+	return nil
+}
+
+// add takes a location, if it is the first one of its binding.
+func (s *service) add(binding, location string) error {
+	var to *string
+	switch binding {
+	case saml.HTTPRedirectBinding:
+		to = &s.redirect
+	case saml.HTTPPostBinding:
+		to = &s.post
+	default:
+		return nil // SOAP, artifact, vendors' own
+	}
+	u, err := endpoint(location)
+	if err != nil {
+		return err
+	}
+	if *to == "" {
+		*to = u.String()
 	}
 	return nil
 }

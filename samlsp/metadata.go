@@ -110,7 +110,7 @@ func compare(old, next *idp, now time.Time) Change {
 		}
 	}
 	c.Changed = old == nil || len(c.Added)+len(c.Removed) > 0 || old.entityID != next.entityID ||
-		!old.validUntil.Equal(next.validUntil) || old.redirect != next.redirect || old.post != next.post
+		!old.validUntil.Equal(next.validUntil) || old.signOn != next.signOn || old.logout != next.logout || old.logoutAnswers != next.logoutAnswers
 	return c
 }
 

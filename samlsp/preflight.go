@@ -60,18 +60,21 @@ var (
 
 // An outline is what the preflight tells of a message that passed it.
 type outline struct {
-	inResponseTo   string // of the root
-	answers        bool   // the root has InResponseTo
-	hasAssertion   bool
-	encrypted      bool // the assertion is an EncryptedAssertion
-	start, end     int  // the bytes of the Assertion or EncryptedAssertion
-	responseSigned bool
-	assertSigned   bool
+	inResponseTo string // of the root
+	answers      bool   // the root has InResponseTo
+	hasAssertion bool
+	encrypted    bool // the assertion is an EncryptedAssertion
+	start, end   int  // the bytes of the Assertion or EncryptedAssertion
+	rootSigned   bool
+	assertSigned bool
 }
 
 // preflight scans a Response.
-func preflight(message []byte) (outline, error) {
-	s := &scanner{grammar: shared().grammar, root: "samlp:Response"}
+func preflight(message []byte) (outline, error) { return preflightAs("samlp:Response", message) }
+
+// preflightAs scans a message with that root element.
+func preflightAs(root string, message []byte) (outline, error) {
+	s := &scanner{grammar: shared().grammar, root: root}
 	err := s.scan(message)
 	return s.outline, err
 }
@@ -341,8 +344,8 @@ func (s *scanner) note(f *frame, attrs []xml.Attr) {
 		return
 	}
 	switch s.stack[len(s.stack)-1].name + "/" + f.name {
-	case "samlp:Response/ds:Signature":
-		s.outline.responseSigned = true
+	case s.root + "/ds:Signature":
+		s.outline.rootSigned = true
 	case "saml:Assertion/ds:Signature":
 		s.outline.assertSigned = true
 	}

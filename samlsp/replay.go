@@ -20,7 +20,7 @@ const minRemembered = 15 * time.Minute
 //
 // Its keys are prefix + "replay:{idp}:r:" and ":a:" + the SHA-256 of the ID, so
 // that the two of one login are in one slot of a Redis Cluster, and that no ID
-// can be anything but a name.
+// can be anything but a name. LogoutRequests are under ":l:".
 type Replay struct {
 	rdb    redis.UniversalClient
 	prefix string
@@ -59,6 +59,27 @@ func (r *Replay) claim(ctx context.Context, idp, requestID, assertionID string, 
 		used := map[string]string{checkReplayedAssertion: assertionID, checkReplayedRequest: requestID}
 		check := checks[held-1]
 		return &Refusal{Code: CodeReplayed, Check: check, Got: clip(used[check])}
+	}
+	return nil
+}
+
+// once has do use a message with that ID, which was not used before, and
+// remembers it when do has returned nil: what could not be done may be asked
+// again. Two of the same at once may both be done, which is as good as once.
+func (r *Replay) once(ctx context.Context, idp, id string, keep time.Duration, do func() error) error {
+	key := r.key(idp, "l", id)
+	n, err := r.rdb.Exists(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("looking up what was used: %w", err)
+	}
+	if n > 0 {
+		return &Refusal{Code: CodeReplayed, Check: checkReplayedLogout, Got: clip(id)}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if err := r.rdb.Set(ctx, key, "", max(keep, minRemembered)).Err(); err != nil {
+		return fmt.Errorf("remembering what was used: %w", err)
 	}
 	return nil
 }

@@ -33,19 +33,11 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 	if err := r.checkAsked(); err != nil {
 		return nil, err
 	}
-	var err error
-	if r.idp, err = sp.current(time.Now()); err != nil {
-		return nil, err
-	}
-	slots := shared().slots
-	select {
-	case slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to verify a response: %w", context.Cause(ctx))
-	}
-	r.now = time.Now()
-	identity, err := r.verify(samlResponse)
-	<-slots
+	var identity *Identity
+	err := r.work(ctx, func() (err error) {
+		identity, err = r.verify(samlResponse)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +46,28 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 		return nil, err
 	}
 	return identity, nil
+}
+
+// work has f verify r, as one of the few that are verified at once. A panic of f
+// is a refusal: libraries have panicked on messages before.
+func (r *response) work(ctx context.Context, f func() error) (err error) {
+	if r.idp, err = r.sp.current(time.Now()); err != nil {
+		return err
+	}
+	slots := shared().slots
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting to verify a message: %w", context.Cause(ctx))
+	}
+	defer func() {
+		<-slots
+		if p := recover(); p != nil {
+			err = refuse(checkPanic, fmt.Sprint(p), "")
+		}
+	}()
+	r.now = time.Now()
+	return f()
 }
 
 // Unsolicited reports whether the response, base64 as posted, answers no request.
@@ -237,9 +251,9 @@ func (r *response) stop(refusal *Refusal) error {
 // signed names the elements that have a signature.
 func (o *outline) signed() string {
 	switch {
-	case o.responseSigned && o.assertSigned:
+	case o.rootSigned && o.assertSigned:
 		return "Response and Assertion"
-	case o.responseSigned:
+	case o.rootSigned:
 		return "Response"
 	case o.assertSigned:
 		return "Assertion"
@@ -254,15 +268,18 @@ type message struct {
 	root    *etree.Element
 }
 
-// open takes a message through the preflight and builds its tree.
-func (r *response) open(text []byte) (*message, error) {
-	o, err := preflight(text)
+// open takes a Response through the preflight and builds its tree.
+func (r *response) open(text []byte) (*message, error) { return r.openAs("samlp:Response", text) }
+
+// openAs is open for a message with that root element.
+func (r *response) openAs(root string, text []byte) (*message, error) {
+	o, err := preflightAs(root, text)
 	if err != nil {
 		return nil, err
 	}
 	r.trail.scanned(r.part, o)
 	if o.hasAssertion && !o.encrypted {
-		err := r.check(checkUnsigned, o.responseSigned || o.assertSigned, o.signed(), "a signed Response or Assertion")
+		err := r.check(checkUnsigned, o.rootSigned || o.assertSigned, o.signed(), "a signed Response or Assertion")
 		if err != nil {
 			return nil, err
 		}
@@ -282,7 +299,7 @@ func (r *response) open(text []byte) (*message, error) {
 func (r *response) envelope(m *message) (*responseXML, error) {
 	r.part = "Response"
 	text := m.text
-	if m.outline.responseSigned {
+	if m.outline.rootSigned {
 		var err error
 		if text, r.responseVerified, err = r.signed(m.root); err != nil {
 			return nil, err

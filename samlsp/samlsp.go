@@ -70,6 +70,9 @@ type Options struct {
 	EntityID string
 	// ACS is the URL of our assertion consumer service for this IdP alone.
 	ACS string
+	// SLO is the URL of our single logout service for this IdP alone. Empty: a
+	// logout stays on one side.
+	SLO string
 	// Key signs requests and decrypts assertions; Certificate is what the IdP
 	// knows of it. RSA, 2048 bits or more.
 	Key         *rsa.PrivateKey
@@ -133,6 +136,11 @@ func New(o Options) (*SP, error) {
 		return nil, fmt.Errorf("assertion consumer service: %w", err)
 	}
 	sp.acs = *acs
+	if o.SLO != "" {
+		if _, err := endpoint(o.SLO); err != nil {
+			return nil, fmt.Errorf("single logout service: %w", err)
+		}
+	}
 	if o.Key == nil || o.Key.N.BitLen() < 2048 {
 		return nil, errors.New("no RSA key of at least 2048 bits")
 	}

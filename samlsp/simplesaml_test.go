@@ -69,7 +69,7 @@ func (s *site) login(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/html")
 	fmt.Fprintf(w, `<form method="post" action="%s"><input name="SAMLRequest" value="%s"><input name="RelayState" value="%s"><input type="submit"></form>`,
-		begun.Post.Action, begun.Post.SAMLRequest, begun.Post.RelayState)
+		begun.Post.Action, begun.Post.Message, begun.Post.RelayState)
 }
 
 func (s *site) acs(w http.ResponseWriter, r *http.Request) {

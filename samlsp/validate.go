@@ -180,8 +180,7 @@ func (r *response) checkAssertion(a *assertionXML) error {
 	if err := r.checkIssueInstant(a.IssueInstant); err != nil {
 		return err
 	}
-	name := a.Subject.NameID.Value
-	if err := r.check(checkNameID, strings.TrimSpace(name) != "" && len(name) <= 1024, name, "1 to 1024 bytes"); err != nil {
+	if err := r.checkName(a.Subject.NameID.Value); err != nil {
 		return err
 	}
 	if err := r.checkConfirmation(&a.Subject.Confirmation); err != nil {
@@ -194,6 +193,10 @@ func (r *response) checkAssertion(a *assertionXML) error {
 		return err
 	}
 	return r.checkAuthn(a.Authn)
+}
+
+func (r *response) checkName(name string) error {
+	return r.check(checkNameID, strings.TrimSpace(name) != "" && len(name) <= 1024, name, "1 to 1024 bytes")
 }
 
 func (r *response) checkIssuer(issuer string) error {

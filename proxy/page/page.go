@@ -84,11 +84,13 @@ func (p Choose) Write(w http.ResponseWriter, status int) {
 	write(w, status, all.choose, p, "form-action 'none'")
 }
 
-// Post sends the visitor to an identity provider by the POST binding (SAML
+// Post takes a message to an identity provider by the POST binding (SAML
 // bindings, section 3.5).
 type Post struct {
-	Site                            string
-	Action, SAMLRequest, RelayState string
+	Site, Title, Text  string
+	Action             string
+	Parameter, Message string
+	RelayState         string // "" for none
 }
 
 // Write answers with the page.

@@ -23,7 +23,7 @@ func pages() map[string]interface {
 		"login":      Login{Site: nasty, Target: target, Domain: nasty, Unknown: true, Remembered: nasty},
 		"login rd":   Login{Target: Target{Return: nasty}},
 		"choose":     Choose{Site: nasty, Target: target, Domain: nasty, IdPs: []string{nasty, "b"}},
-		"post":       Post{Site: nasty, Action: "https://idp.example/sso?a=1&b=2", SAMLRequest: nasty, RelayState: nasty},
+		"post":       Post{Site: nasty, Title: nasty, Text: nasty, Action: "https://idp.example/sso?a=1&b=2", Parameter: nasty, Message: nasty, RelayState: nasty},
 		"error":      Error{Site: nasty, Title: nasty, Text: nasty, Code: nasty, RequestID: nasty, App: nasty, User: nasty, Attribute: nasty, Domain: nasty, Link: &Link{URL: nasty, Text: nasty}},
 		"logout":     Logout{Site: nasty, User: nasty},
 		"signed out": SignedOut{Site: nasty},

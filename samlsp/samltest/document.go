@@ -51,7 +51,7 @@ func (m *Message) document() *etree.Document {
 		w.outer(r, "Issuer").SetText(m.Issuer)
 	}
 	if m.Omit&OmitStatus == 0 {
-		m.status(w, r)
+		m.Status.add(w, r)
 	}
 	if m.Omit&OmitAssertion == 0 {
 		m.assertion(w, r)
@@ -59,16 +59,24 @@ func (m *Message) document() *etree.Document {
 	return doc
 }
 
-func (m *Message) status(w writer, response *etree.Element) {
-	s := w.protocol(response, "Status")
-	code := w.protocol(s, "StatusCode")
-	attr(code, "Value", m.Status.Code)
-	if m.Status.Nested != "" {
-		w.protocol(code, "StatusCode").CreateAttr("Value", m.Status.Nested)
+func (s Status) add(w writer, response *etree.Element) {
+	status := w.protocol(response, "Status")
+	code := w.protocol(status, "StatusCode")
+	attr(code, "Value", s.Code)
+	if s.Nested != "" {
+		w.protocol(code, "StatusCode").CreateAttr("Value", s.Nested)
 	}
-	if m.Status.Message != "" {
-		w.protocol(s, "StatusMessage").SetText(m.Status.Message)
+	if s.Message != "" {
+		w.protocol(status, "StatusMessage").SetText(s.Message)
 	}
+}
+
+func (n NameID) add(w writer, parent *etree.Element) {
+	e := w.assertion(parent, "NameID")
+	attr(e, "Format", n.Format)
+	attr(e, "NameQualifier", n.NameQualifier)
+	attr(e, "SPNameQualifier", n.SPNameQualifier)
+	e.SetText(n.Value)
 }
 
 func (m *Message) assertion(w writer, response *etree.Element) {
@@ -100,11 +108,7 @@ func (m *Message) assertion(w writer, response *etree.Element) {
 func (m *Message) subject(w writer, assertion *etree.Element) {
 	s := w.assertion(assertion, "Subject")
 	if m.Omit&OmitNameID == 0 {
-		n := w.assertion(s, "NameID")
-		attr(n, "Format", m.NameID.Format)
-		attr(n, "NameQualifier", m.NameID.NameQualifier)
-		attr(n, "SPNameQualifier", m.NameID.SPNameQualifier)
-		n.SetText(m.NameID.Value)
+		m.NameID.add(w, s)
 	}
 	for _, c := range m.Confirmations {
 		sc := w.assertion(s, "SubjectConfirmation")

@@ -22,6 +22,7 @@ type Metadata struct {
 	ValidUntil    time.Time
 	CacheDuration string            // such as PT1H
 	Endpoints     map[string]string // binding to location of SingleSignOnService
+	Logout        map[string]string // the same of SingleLogoutService
 	Certificates  []*x509.Certificate
 	NameIDFormats []string
 
@@ -38,14 +39,17 @@ func (idp *IdP) Metadata() *Metadata {
 	m := &Metadata{
 		ID: NewID(), EntityID: idp.options.EntityID,
 		Endpoints:     map[string]string{BindingRedirect: sso, BindingPost: sso},
+		Logout:        map[string]string{BindingRedirect: idp.options.URL + "/slo", BindingPost: idp.options.URL + "/slo"},
 		Certificates:  idp.Certificates(),
 		NameIDFormats: []string{NameIDUnspecified, NameIDPersistent, NameIDTransient},
 	}
-	if idp.options.PostOnly {
-		delete(m.Endpoints, BindingRedirect)
-	}
-	if idp.options.RedirectOnly {
-		delete(m.Endpoints, BindingPost)
+	for _, endpoints := range []map[string]string{m.Endpoints, m.Logout} {
+		if idp.options.PostOnly {
+			delete(endpoints, BindingRedirect)
+		}
+		if idp.options.RedirectOnly {
+			delete(endpoints, BindingPost)
+		}
 	}
 	if idp.options.MetadataValid != 0 {
 		m.ValidUntil = time.Now().Add(idp.options.MetadataValid)
@@ -77,16 +81,11 @@ func (m *Metadata) XML() ([]byte, error) {
 		info.CreateElement("ds:X509Data").CreateElement("ds:X509Certificate").
 			SetText(base64.StdEncoding.EncodeToString(c.Raw))
 	}
+	endpoints(role, "SingleLogoutService", m.Logout)
 	for _, format := range m.NameIDFormats {
 		role.CreateElement("md:NameIDFormat").SetText(format)
 	}
-	for _, binding := range []string{BindingRedirect, BindingPost} {
-		if location, ok := m.Endpoints[binding]; ok {
-			sso := role.CreateElement("md:SingleSignOnService")
-			sso.CreateAttr("Binding", binding)
-			sso.CreateAttr("Location", location)
-		}
-	}
+	endpoints(role, "SingleSignOnService", m.Endpoints)
 	call(m.MutateUnsigned, doc)
 	if m.Signature != nil {
 		if err := m.Signature.Sign(doc.Root()); err != nil {
@@ -102,4 +101,14 @@ func (m *Metadata) XML() ([]byte, error) {
 		out = m.MutateBytes(out)
 	}
 	return out, nil
+}
+
+func endpoints(role *etree.Element, service string, locations map[string]string) {
+	for _, binding := range []string{BindingRedirect, BindingPost} {
+		if location, ok := locations[binding]; ok {
+			e := role.CreateElement("md:" + service)
+			e.CreateAttr("Binding", binding)
+			e.CreateAttr("Location", location)
+		}
+	}
 }

@@ -114,14 +114,16 @@ func (idp *IdP) fail(w http.ResponseWriter, status int, text string) {
 }
 
 // show writes the page. Nothing on it is loaded, and no script runs but the one
-// that sends the answer to the service provider; only there may a form lead
-// elsewhere.
+// that sends the answer to the service provider; only there, and from where one
+// signs out, may a form lead elsewhere.
 func (idp *IdP) show(w http.ResponseWriter, status int, name string, body any) {
 	style := fmt.Sprintf(":root{--hue:%d}\n%s", hue(idp.options.Title), styleCSS)
 	policy := "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; style-src " + sourceHash(style)
-	if name == "post" {
+	switch name {
+	case "post":
 		policy += "; script-src " + sourceHash(submit)
-	} else {
+	case "home": // signing out leads to service providers and back
+	default:
 		policy += "; form-action 'self'"
 	}
 	h := w.Header()

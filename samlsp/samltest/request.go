@@ -35,20 +35,14 @@ const (
 	maxAge     = 10 * time.Minute
 )
 
-var errNoRequest = errors.New("there is no SAMLRequest")
-
 // readRequest reads the AuthnRequest of either binding and checks it against the
 // metadata of the service provider that it comes from (SAML 2.0 core, section
 // 3.4.1; bindings, sections 3.4 and 3.5). Its errors are for the page.
 func (idp *IdP) readRequest(r *http.Request) (signIn, error) {
-	read := readPost
-	if r.Method != http.MethodPost {
-		read = readRedirect
-	}
 	if r.Method == http.MethodPost && idp.options.RedirectOnly || r.Method != http.MethodPost && idp.options.PostOnly {
 		return signIn{}, fmt.Errorf("requests by %s are not offered in this identity provider's metadata", r.Method)
 	}
-	m, err := read(r)
+	m, err := read(r, "SAMLRequest")
 	if err != nil {
 		return signIn{}, err
 	}
@@ -112,8 +106,8 @@ func (idp *IdP) checkRequest(root *etree.Element, sp serviceProvider) (signIn, e
 	return s, nil
 }
 
-// A requestMessage is a request as it came: not verified yet.
-type requestMessage struct {
+// A received message is one as it came: not verified yet.
+type received struct {
 	document   *etree.Document
 	relayState string
 
@@ -121,30 +115,38 @@ type requestMessage struct {
 	verify func([]*x509.Certificate) (*etree.Element, error)
 }
 
-func readPost(r *http.Request) (requestMessage, error) {
+// read reads the message in that parameter, of either binding.
+func read(r *http.Request, parameter string) (received, error) {
+	if r.Method == http.MethodPost {
+		return readPost(r, parameter)
+	}
+	return readRedirect(r, parameter)
+}
+
+func readPost(r *http.Request, parameter string) (received, error) {
 	if err := r.ParseForm(); err != nil {
-		return requestMessage{}, fmt.Errorf("reading the form: %w", err)
+		return received{}, fmt.Errorf("reading the form: %w", err)
 	}
-	if r.PostForm.Get("SAMLRequest") == "" {
-		return requestMessage{}, errNoRequest
+	if r.PostForm.Get(parameter) == "" {
+		return received{}, fmt.Errorf("there is no %s", parameter)
 	}
-	raw, err := base64.StdEncoding.DecodeString(r.PostForm.Get("SAMLRequest"))
+	raw, err := base64.StdEncoding.DecodeString(r.PostForm.Get(parameter))
 	if err != nil {
-		return requestMessage{}, fmt.Errorf("SAMLRequest: %w", err)
+		return received{}, fmt.Errorf("%s: %w", parameter, err)
 	}
 	doc, err := readDocument(raw)
 	if err != nil {
-		return requestMessage{}, err
+		return received{}, err
 	}
-	return requestMessage{doc, r.PostForm.Get("RelayState"), func(certificates []*x509.Certificate) (*etree.Element, error) {
+	return received{doc, r.PostForm.Get("RelayState"), func(certificates []*x509.Certificate) (*etree.Element, error) {
 		return verifySignature(doc.Root(), certificates)
 	}}, nil
 }
 
-func readRedirect(r *http.Request) (requestMessage, error) {
+func readRedirect(r *http.Request, parameter string) (received, error) {
 	query, err := rawQuery(r.URL.RawQuery)
 	if err != nil {
-		return requestMessage{}, err
+		return received{}, err
 	}
 	decoded := func(name string) string {
 		value, err := url.QueryUnescape(query[name])
@@ -153,23 +155,23 @@ func readRedirect(r *http.Request) (requestMessage, error) {
 		}
 		return value
 	}
-	if query["SAMLRequest"] == "" {
-		return requestMessage{}, errNoRequest
+	if query[parameter] == "" {
+		return received{}, fmt.Errorf("there is no %s", parameter)
 	}
-	deflated, err := base64.StdEncoding.DecodeString(decoded("SAMLRequest"))
+	deflated, err := base64.StdEncoding.DecodeString(decoded(parameter))
 	if err != nil {
-		return requestMessage{}, fmt.Errorf("SAMLRequest: %w", err)
+		return received{}, fmt.Errorf("%s: %w", parameter, err)
 	}
 	raw, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(deflated)), maxRequest+1))
 	if err != nil {
-		return requestMessage{}, fmt.Errorf("inflating SAMLRequest: %w", err)
+		return received{}, fmt.Errorf("inflating %s: %w", parameter, err)
 	}
 	doc, err := readDocument(raw)
 	if err != nil {
-		return requestMessage{}, err
+		return received{}, err
 	}
-	return requestMessage{doc, decoded("RelayState"), func(certificates []*x509.Certificate) (*etree.Element, error) {
-		signed := "SAMLRequest=" + query["SAMLRequest"]
+	return received{doc, decoded("RelayState"), func(certificates []*x509.Certificate) (*etree.Element, error) {
+		signed := parameter + "=" + query[parameter]
 		if relayState, ok := query["RelayState"]; ok {
 			signed += "&RelayState=" + relayState
 		}

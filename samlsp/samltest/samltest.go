@@ -87,6 +87,7 @@ type IdP struct {
 	sps      map[string]serviceProvider // by entityID
 	browsers map[string]browser         // by the value of their cookie
 	signIns  map[string]signIn          // under way, by the value in the form
+	logouts  map[string]logoutChain     // under way, by RelayState
 }
 
 type keyPair struct {
@@ -113,7 +114,7 @@ func New(o Options) (*IdP, error) {
 	idp := &IdP{
 		options: o,
 		users:   make(map[string]User), sps: make(map[string]serviceProvider),
-		browsers: make(map[string]browser), signIns: make(map[string]signIn),
+		browsers: make(map[string]browser), signIns: make(map[string]signIn), logouts: make(map[string]logoutChain),
 	}
 	idp.handler = idp.routes()
 	for _, user := range o.Users {

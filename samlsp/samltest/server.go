@@ -20,12 +20,20 @@ const (
 
 // A browser is the session of one browser at the IdP.
 type browser struct {
-	user  string
-	index string // SessionIndex of its assertions
-	began time.Time
+	id     string // value of its cookie
+	user   string
+	index  string // SessionIndex of its assertions
+	visits []visit
+	began  time.Time
 }
 
-// ServeHTTP serves the IdP: /metadata, /sso, /start and the pages for people.
+// A visit is a sign-in at a service provider, under a name.
+type visit struct {
+	sp   string // entity ID
+	name NameID
+}
+
+// ServeHTTP serves the IdP: /metadata, /sso, /slo, /start and the pages for people.
 func (idp *IdP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	idp.handler.ServeHTTP(w, r)
 }
@@ -37,6 +45,8 @@ func (idp *IdP) routes() http.Handler {
 	mux.HandleFunc("GET /metadata", idp.serveMetadata)
 	mux.HandleFunc("GET /sso", idp.serveSSO)
 	mux.HandleFunc("POST /sso", idp.serveSSO)
+	mux.HandleFunc("GET /slo", idp.serveSLO)
+	mux.HandleFunc("POST /slo", idp.serveSLO)
 	mux.HandleFunc("GET /start", idp.serveStart)
 	mux.HandleFunc("GET /login", idp.serveLoginPage)
 	mux.HandleFunc("POST /login", idp.serveLogin)
@@ -48,6 +58,7 @@ func (idp *IdP) routes() http.Handler {
 	})
 	var protection http.CrossOriginProtection
 	protection.AddInsecureBypassPattern("POST /sso")
+	protection.AddInsecureBypassPattern("POST /slo")
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		idp.fail(w, http.StatusForbidden, "This form was sent from another site.")
 	}))
@@ -150,6 +161,7 @@ func (idp *IdP) message(s signIn, b browser, user User) *Message {
 	default:
 		return idp.Refusal(info, s.requestID, Status{Code: StatusRequester, Nested: StatusInvalidNameID, Message: s.nameIDFormat})
 	}
+	idp.visited(b.id, visit{s.sp.entityID, m.NameID})
 	return m
 }
 
@@ -164,19 +176,6 @@ func (idp *IdP) answer(w http.ResponseWriter, s signIn, m *Message) {
 		return
 	}
 	idp.showPost(w, post{Action: s.acs, Service: s.sp.entityID, SAMLResponse: encoded, RelayState: s.relayState})
-}
-
-// serveLogout ends the browser's session here, and nowhere else.
-func (idp *IdP) serveLogout(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(idp.cookieName()); err == nil {
-		idp.mu.Lock()
-		delete(idp.browsers, c.Value)
-		idp.mu.Unlock()
-	}
-	c := idp.cookie("")
-	c.MaxAge = -1
-	http.SetCookie(w, c)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 // serveAttributes changes the editable attributes of a user: one value a line,
@@ -222,15 +221,15 @@ func (idp *IdP) browser(r *http.Request) (browser, User, bool) {
 
 // begin gives the browser a new session, in place of the one it has.
 func (idp *IdP) begin(w http.ResponseWriter, r *http.Request, user User) browser {
-	id, b := NewID(), browser{user: user.Name, index: NewID(), began: time.Now()}
+	b := browser{id: NewID(), user: user.Name, index: NewID(), began: time.Now()}
 	idp.mu.Lock()
 	defer idp.mu.Unlock()
 	if c, err := r.Cookie(idp.cookieName()); err == nil {
 		delete(idp.browsers, c.Value)
 	}
 	trim(idp.browsers, func(b browser) time.Time { return b.began }, sessionLifetime)
-	idp.browsers[id] = b
-	http.SetCookie(w, idp.cookie(id))
+	idp.browsers[b.id] = b
+	http.SetCookie(w, idp.cookie(b.id))
 	return b
 }
 

@@ -18,6 +18,7 @@ import (
 type serviceProvider struct {
 	entityID   string
 	acs        []string            // by HTTP-POST; the first is the default
+	slo        string              // by HTTP-Redirect; "" where it has none
 	signing    []*x509.Certificate // none: its requests need no signature
 	encryption *x509.Certificate   // nil: nothing can be encrypted for it
 }
@@ -40,6 +41,11 @@ func (idp *IdP) AddSP(metadata []byte) error {
 				sp.acs = slices.Insert(sp.acs, 0, acs.Location)
 			} else {
 				sp.acs = append(sp.acs, acs.Location)
+			}
+		}
+		for _, slo := range role.SingleLogoutServices {
+			if slo.Binding == BindingRedirect {
+				sp.slo = slo.Location
 			}
 		}
 		for _, key := range role.KeyDescriptors {
