@@ -142,7 +142,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Directories: []Directory{{Name: "acme", Domains: []string{"acme.example"}}},
 		IdentityProviders: []IdentityProvider{{
-			Name: "acme", Directory: "acme", JIT: true, IDPInitiated: "restart",
+			Name: "acme", Directory: "acme", JIT: true, SingleLogout: true, IDPInitiated: "restart",
 			Metadata: Metadata{File: filepath.Join(files, "acme-idp.xml"), Refresh: time.Minute},
 		}},
 		Apps: []App{{
@@ -219,7 +219,7 @@ func TestExample(t *testing.T) {
 	equal(t, "identity provider", &got.IdentityProviders[0], &IdentityProvider{
 		Name: "acme", Directory: "acme", Metadata: Metadata{File: in("acme-idp.xml"), Refresh: time.Minute},
 		Attributes: map[string]string{"email": "urn:oid:0.9.2342.19200300.100.1.3"},
-		Groups:     AssertedGroups{Attribute: "groups", Allow: []string{"eng-*"}}, JIT: true, IDPInitiated: "restart",
+		Groups:     AssertedGroups{Attribute: "groups", Allow: []string{"eng-*"}}, JIT: true, SingleLogout: true, IDPInitiated: "restart",
 	})
 	equal(t, "identity provider", &got.IdentityProviders[1], &IdentityProvider{
 		Name: "globex", Directory: "globex", JIT: true, IDPInitiated: "restart", EmailDomains: "any",

@@ -44,6 +44,11 @@ type IdentityProvider struct {
 	// Default: restart.
 	IDPInitiated string `yaml:"idp_initiated"`
 
+	// SingleLogout takes a sign-out on to the IdP, and sign-outs of the IdP, in
+	// the browser, back to here. Where the IdP's metadata has no single logout
+	// service, there is none either way. Default: true.
+	SingleLogout bool `yaml:"single_logout"`
+
 	// EmailDomains lifts, with the value any, the rule that a userName or email
 	// like x@d has a d that is a domain of the directory. Default: the rule holds.
 	EmailDomains string `yaml:"email_domains"`
@@ -111,6 +116,9 @@ func (r *report) checkIdentityProviders(c *Config, n names) {
 		r.checkAssertedGroups(key+".groups", p.Groups)
 		if !r.has(key + ".jit") {
 			p.JIT = true
+		}
+		if !r.has(key + ".single_logout") {
+			p.SingleLogout = true
 		}
 		if !r.has(key + ".idp_initiated") {
 			p.IDPInitiated = "restart"

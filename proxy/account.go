@@ -14,8 +14,11 @@ import (
 )
 
 // serveLogout asks whether to sign out, or does it: a link alone signs nobody
-// out.
+// out. A sign-out here goes on to the identity provider.
 func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	if sealed := r.URL.Query().Get("from"); sealed != "" && r.Method != http.MethodPost {
+		return g.continueLogout(w, r, host, sealed)
+	}
 	v, ok, err := g.visitor(r, host)
 	if err != nil {
 		return err
@@ -31,12 +34,20 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 		if err := g.signOut(r.Context(), ev, v); err != nil {
 			return err
 		}
+		g.jar.clearSession(w)
+		return g.leave(w, r, host, v.session)
 	}
 	if r.Method == http.MethodPost {
 		g.jar.clearSession(w)
 	}
-	page.SignedOut{Site: host}.Write(w, http.StatusOK)
+	g.signedOut(w, host, "")
 	return nil
+}
+
+// signedOut says that the visitor of a host is signed out; at the identity
+// provider too, by what that says.
+func (g *Gateway) signedOut(w http.ResponseWriter, host, idp string) {
+	page.SignedOut{Site: host, IdP: idp, Again: g.loginURL(host, "")}.Write(w, http.StatusOK)
 }
 
 // signOut ends all sessions of the visitor's login, and records that.

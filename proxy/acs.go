@@ -57,22 +57,30 @@ func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, id
 }
 
 func readResponse(w http.ResponseWriter, r *http.Request) (response, error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
-		return response{}, badRequest(http.StatusUnsupportedMediaType, "content type %q", r.Header.Get("Content-Type"))
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxResponse)
-	err := r.ParseForm()
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return response{}, badRequest(http.StatusRequestEntityTooLarge, "response of more than %d bytes", maxResponse)
-	}
-	if err != nil {
-		return response{}, badRequest(http.StatusBadRequest, "reading the response: %w", err)
+	if err := readPosted(w, r); err != nil {
+		return response{}, err
 	}
 	saml, relay := r.PostForm["SAMLResponse"], r.PostForm["RelayState"]
 	if len(saml) != 1 || len(relay) > 1 || r.Form.Has("SAMLart") {
 		return response{}, badRequest(http.StatusBadRequest, "%d SAMLResponse, %d RelayState, artifact: %v", len(saml), len(relay), r.Form.Has("SAMLart"))
 	}
 	return response{saml: saml[0], relayState: strings.Join(relay, "")}, nil
+}
+
+// readPosted reads the form in which a message of the POST binding comes.
+func readPosted(w http.ResponseWriter, r *http.Request) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return badRequest(http.StatusUnsupportedMediaType, "content type %q", r.Header.Get("Content-Type"))
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxResponse)
+	err := r.ParseForm()
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return badRequest(http.StatusRequestEntityTooLarge, "message of more than %d bytes", maxResponse)
+	}
+	if err != nil {
+		return badRequest(http.StatusBadRequest, "reading the message: %w", err)
+	}
+	return nil
 }
 
 // finishLogin verifies the answer to a pending login, signs the user in, and

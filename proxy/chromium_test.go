@@ -48,8 +48,10 @@ func TestChromium(t *testing.T) {
 			do(chromedp.Navigate(s.url("wiki", "/.jitgate/logout")), chromedp.Click("form button"))
 			eventually(t, "signed out", func() bool {
 				last := s.logged("request")
-				return last["path"] == "/.jitgate/logout" && last["method"] == "POST" && last["status"] == int64(200)
+				return last["path"] == "/.jitgate/saml/acme/slo" && last["status"] == int64(200)
 			})
+			do(chromedp.Navigate(s.url("wiki", "/again")), chromedp.WaitVisible("#domain"), chromedp.Click("a.button"))
+			do(chromedp.WaitVisible("input[name=password]")) // the identity provider has signed out too
 		})
 	}
 }

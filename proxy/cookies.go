@@ -58,6 +58,7 @@ type jar struct {
 	sessions session.Keyring
 	logins   session.Keyring
 	targets  session.Keyring
+	logouts  session.Keyring
 	now      func() time.Time
 }
 
@@ -74,6 +75,9 @@ func newJar(cfg *config.Config, now func() time.Time) (*jar, error) {
 	if j.logins, err = session.NewKeyring(keys, "login", loginLifetime); err != nil {
 		return nil, err
 	}
+	if j.logouts, err = session.NewKeyring(keys, "logout", loginLifetime); err != nil {
+		return nil, err
+	}
 	// A page may stay open for a while before somebody types their domain.
 	j.targets, err = session.NewKeyring(keys, "return", 24*time.Hour)
 	return j, err
@@ -83,6 +87,7 @@ func (j *jar) sessionName() string { return j.prefix + "jitgate" }
 func (j *jar) loginPrefix() string { return j.prefix + "jitgate-login-" }
 func (j *jar) nonceName() string   { return j.prefix + "jitgate-return" }
 func (j *jar) domainName() string  { return j.prefix + "jitgate-domain" }
+func (j *jar) logoutName() string  { return j.prefix + "jitgate-logout" }
 
 // isOurCookie reports whether a cookie is the gateway's. Such cookies neither
 // reach an app nor come from one, whichever scheme we are on.
@@ -92,7 +97,7 @@ func isOurCookie(name string) bool {
 		return true
 	}
 	rest, ok := strings.CutPrefix(name, "jitgate")
-	return ok && (rest == "" || strings.HasPrefix(rest, "-login-") || rest == "-return" || rest == "-domain")
+	return ok && (rest == "" || strings.HasPrefix(rest, "-login-") || rest == "-return" || rest == "-domain" || rest == "-logout")
 }
 
 // set sets a cookie. A maxAge of 0 lasts until the browser is closed.

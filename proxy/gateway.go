@@ -94,6 +94,7 @@ type idp struct {
 	*samlsp.SP
 	directory   string // whose users sign in there
 	unsolicited string // what becomes of responses that nobody asked for: restart, accept or off
+	logout      bool   // takes part in single logout
 }
 
 // New returns a gateway. It asks nothing of the network.
@@ -151,7 +152,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 		if !ok {
 			return nil, fmt.Errorf("identity provider %q: no service provider", c.Name)
 		}
-		g.idps[c.Name] = idp{sp, c.Directory, c.IDPInitiated}
+		g.idps[c.Name] = idp{sp, c.Directory, c.IDPInitiated, c.SingleLogout}
 	}
 	return g, nil
 }
@@ -377,6 +378,14 @@ func (g *Gateway) serveSAML(w http.ResponseWriter, r *http.Request, ev *event, p
 			return badMethod(w, r, "POST")
 		}
 		return g.serveACS(w, r, ev, name)
+	case "slo":
+		if !idp.logout {
+			return notFound()
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodPost {
+			return badMethod(w, r, "GET, POST")
+		}
+		return g.serveSLO(w, r, ev, name)
 	case "metadata":
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			return badMethod(w, r, "GET")

@@ -214,8 +214,12 @@ func (s *site) serviceProviders(cfg *config.Config) map[string]*samlsp.SP {
 	idps := make(map[string]*samlsp.SP)
 	key, cert := cfg.SAML.KeyPair()
 	for _, c := range cfg.IdentityProviders {
+		slo := ""
+		if c.SingleLogout {
+			slo = cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/slo"
+		}
 		sp, err := samlsp.New(samlsp.Options{
-			Name: c.Name, EntityID: cfg.SAML.EntityID, ACS: cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/acs", Key: key, Certificate: cert,
+			Name: c.Name, EntityID: cfg.SAML.EntityID, ACS: cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/acs", SLO: slo, Key: key, Certificate: cert,
 			Metadata: samlsp.MetadataSource{File: c.Metadata.File}, Unsolicited: c.IDPInitiated == "accept",
 			Replay: samlsp.NewReplay(s.rdb, cfg.Redis.KeyPrefix),
 		})

@@ -107,7 +107,7 @@ func (g *Gateway) endSessions(r *http.Request) (any, error) {
 	}
 	all := sessionsAnswer{Sessions: []Session{}, Next: next}
 	for _, u := range users {
-		ended, err := g.revoke(r, u, theirs[ownerOf(u)])
+		ended, err := g.revoke(r.Context(), revokedBy(r), u, theirs[ownerOf(u)])
 		if err != nil {
 			return nil, err
 		}
@@ -137,12 +137,9 @@ func (g *Gateway) endSession(r *http.Request) (any, error) {
 	if !ok {
 		return nil, notThere("session", id)
 	}
-	u, ok, err := g.users.User(r.Context(), found.Directory, found.UserID)
+	u, err := g.userOf(r.Context(), found.Owner())
 	if err != nil {
 		return nil, err
-	}
-	if !ok { // the directory is no longer configured
-		u = provision.User{ID: found.UserID, Directory: found.Directory}
 	}
 	records, err := g.sessions.Open(r.Context(), found.Owner())
 	if err != nil {
@@ -154,7 +151,17 @@ func (g *Gateway) endSession(r *http.Request) (any, error) {
 			same = append(same, r)
 		}
 	}
-	return g.revoke(r, u, same)
+	return g.revoke(r.Context(), revokedBy(r), u, same)
+}
+
+// userOf returns the user that a session is of: no more than who that is where
+// the directory is no longer configured.
+func (g *Gateway) userOf(ctx context.Context, o session.Owner) (provision.User, error) {
+	u, ok, err := g.users.User(ctx, o.Directory, o.UserID)
+	if err == nil && !ok {
+		u = provision.User{ID: o.UserID, Directory: o.Directory}
+	}
+	return u, err
 }
 
 // revokeAll ends all logins of a user.
@@ -163,12 +170,19 @@ func (g *Gateway) revokeAll(r *http.Request, u provision.User) (sessionsAnswer, 
 	if err != nil {
 		return sessionsAnswer{}, err
 	}
-	return g.revoke(r, u, records)
+	return g.revoke(r.Context(), revokedBy(r), u, records)
+}
+
+// revokedBy is what the audit trail says of logins that an administrator ends.
+func revokedBy(r *http.Request) audit.Event {
+	e := byAdmin(r)
+	e.Type = audit.SessionRevoked
+	return e
 }
 
 // revoke ends the logins that sessions of u are of, on all hosts, and records
-// each.
-func (g *Gateway) revoke(r *http.Request, u provision.User, records []session.Record) (sessionsAnswer, error) {
+// each as e with what it was.
+func (g *Gateway) revoke(ctx context.Context, e audit.Event, u provision.User, records []session.Record) (sessionsAnswer, error) {
 	a := sessionsAnswer{Sessions: []Session{}}
 	g.describe(&a, records, u)
 	ended := make(map[string]bool)
@@ -177,18 +191,17 @@ func (g *Gateway) revoke(r *http.Request, u provision.User, records []session.Re
 			continue
 		}
 		ended[s.Login] = true
-		if err := g.sessions.Revoke(r.Context(), s); err != nil {
+		if err := g.sessions.Revoke(ctx, s); err != nil {
 			return a, fmt.Errorf("after %d logins were ended: %w", len(ended)-1, err)
 		}
-		e := byAdmin(r)
-		e.Type, e.Directory, e.IdP, e.UserID, e.UserName = audit.SessionRevoked, u.Directory, s.IdP, u.ID, u.UserName
-		e, err := g.users.Record(r.Context(), e)
+		e.Directory, e.IdP, e.UserID, e.UserName = u.Directory, s.IdP, u.ID, u.UserName
+		recorded, err := g.users.Record(ctx, e)
 		if err != nil {
 			// As in signOut: a store that is full must not keep anybody in.
-			g.log.Error("session_revoked not recorded", zap.String("directory", u.Directory), zap.String("user_id", u.ID), zap.Error(err))
+			g.log.Error(e.Type+" not recorded", zap.String("directory", u.Directory), zap.String("user_id", u.ID), zap.Error(err))
 			continue
 		}
-		g.audit(e)
+		g.audit(recorded)
 	}
 	a.Logins = len(ended)
 	return a, nil

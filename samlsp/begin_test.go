@@ -102,20 +102,27 @@ func TestBeginRedirect(t *testing.T) {
 			if got := params.Get("RelayState"); got != test.relayState || params.Has("RelayState") != (test.relayState != "") {
 				t.Errorf("RelayState = %q, want %q", got, test.relayState)
 			}
-			deflated, err := base64.StdEncoding.DecodeString(params.Get("SAMLRequest"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			text := inflate(t, params.Get("SAMLRequest"))
 			checkRequest(t, text, begun.RequestID, test.destination)
 			if bytes.Contains(text, []byte("Signature")) {
 				t.Errorf("a signature inside a request of the Redirect binding: %s", text)
 			}
 		})
 	}
+}
+
+// inflate returns the text of a message of the Redirect binding.
+func inflate(t *testing.T, message string) []byte {
+	t.Helper()
+	deflated, err := base64.StdEncoding.DecodeString(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // checkDetachedSignature checks the query of a request, in which each parameter

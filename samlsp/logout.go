@@ -28,9 +28,8 @@ const (
 )
 
 const (
-	statusResponder = "urn:oasis:names:tc:SAML:2.0:status:Responder"
-	statusPartial   = "urn:oasis:names:tc:SAML:2.0:status:PartialLogout"
-	reasonUser      = "urn:oasis:names:tc:SAML:2.0:logout:user"
+	statusPartial = "urn:oasis:names:tc:SAML:2.0:status:PartialLogout"
+	reasonUser    = "urn:oasis:names:tc:SAML:2.0:logout:user"
 )
 
 // maxAnswerState is the longest RelayState that comes back with an answer. The
@@ -169,10 +168,10 @@ func (sp *SP) EndLogout(ctx context.Context, m Message, end func(context.Context
 	return request, nil
 }
 
-// AnswerLogout makes the signed LogoutResponse to the request with that ID, which
-// came with relayState. ok is false where the IdP takes no answers, or has sent a
+// AnswerLogout makes the signed LogoutResponse that says of the request with that
+// ID, which came with relayState, that it was done. ok is false where the IdP takes no answers, or has sent a
 // RelayState that no URL can carry.
-func (sp *SP) AnswerLogout(requestID, relayState string, everywhere bool) (b Begun, ok bool, err error) {
+func (sp *SP) AnswerLogout(requestID, relayState string) (b Begun, ok bool, err error) {
 	p, err := sp.current(time.Now())
 	if err != nil {
 		return Begun{}, false, err
@@ -182,13 +181,7 @@ func (sp *SP) AnswerLogout(requestID, relayState string, everywhere bool) (b Beg
 	}
 	answer := sp.newMessage("samlp:LogoutResponse", newID(), p.logoutAnswers.best())
 	answer.CreateAttr("InResponseTo", requestID)
-	code := answer.CreateElement("samlp:Status").CreateElement("samlp:StatusCode")
-	if everywhere {
-		code.CreateAttr("Value", saml.StatusSuccess)
-	} else {
-		code.CreateAttr("Value", statusResponder)
-		code.CreateElement("samlp:StatusCode").CreateAttr("Value", statusPartial)
-	}
+	answer.CreateElement("samlp:Status").CreateElement("samlp:StatusCode").CreateAttr("Value", saml.StatusSuccess)
 	b, err = sp.send("SAMLResponse", answer, p.logoutAnswers, relayState)
 	return b, err == nil, err
 }
@@ -222,6 +215,9 @@ type logoutResponseXML struct {
 func (r *response) openLogout(m Message, root string) ([]byte, error) {
 	if m.request != (root == "samlp:LogoutRequest") {
 		return nil, refuse(checkParameters, m.name(), root)
+	}
+	if r.sp.o.SLO == "" {
+		return nil, refuse(checkDestination, "", "no message of a logout")
 	}
 	text, err := m.xml(r.idp.certificates, r.now)
 	if err != nil {

@@ -74,10 +74,16 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 	key, cert := cfg.SAML.KeyPair()
 	sps := make(map[string]*samlsp.SP, len(cfg.IdentityProviders))
 	for _, idp := range cfg.IdentityProviders {
+		endpoints := cfg.BaseURL + "/.jitgate/saml/" + idp.Name
+		slo := ""
+		if idp.SingleLogout {
+			slo = endpoints + "/slo"
+		}
 		sp, err := samlsp.New(samlsp.Options{
 			Name:        idp.Name,
 			EntityID:    cfg.SAML.EntityID,
-			ACS:         cfg.BaseURL + "/.jitgate/saml/" + idp.Name + "/acs",
+			ACS:         endpoints + "/acs",
+			SLO:         slo,
 			Key:         key,
 			Certificate: cert,
 			Metadata: samlsp.MetadataSource{

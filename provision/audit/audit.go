@@ -26,7 +26,7 @@ const (
 	GroupLeft        = "group_left"        // the user is no longer in Group
 	Login            = "login"             // the user may have a session
 	LoginFailed      = "login_failed"      // Code says why
-	Logout           = "logout"            // the user ended the session
+	Logout           = "logout"            // the user ended the session, here or at the identity provider (Reason says so)
 	SessionRevoked   = "session_revoked"   // an administrator ended one login's sessions
 	UserBlocked      = "user_blocked"      // the user is kept out; Reason says why
 	UserUnblocked    = "user_unblocked"    // the user may sign in again
@@ -63,7 +63,7 @@ type Event struct {
 	UserName  string    `json:"user_name,omitempty"`  // as the user is called after the event
 	From      string    `json:"from,omitempty"`       // user_renamed: what the user was called before
 	Group     string    `json:"group,omitempty"`      // group_joined, group_left: the group's name
-	Reason    string    `json:"reason,omitempty"`     // user_blocked: administrator, or inactive
+	Reason    string    `json:"reason,omitempty"`     // user_blocked: administrator, or inactive; logout: identity_provider where it came from there
 	Client    string    `json:"client,omitempty"`     // address of the visitor; "admin" for what came over the admin socket
 	RequestID string    `json:"request_id,omitempty"` // of the request that it happened in
 

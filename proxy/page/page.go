@@ -127,11 +127,22 @@ type Logout struct{ Site, User string }
 
 // Write answers with the page.
 func (p Logout) Write(w http.ResponseWriter, status int) {
-	write(w, status, all.logout, p, "form-action 'self'")
+	// The form may lead to the identity provider, as that of Login does.
+	write(w, status, all.logout, p, "form-action 'self' https: http:")
 }
 
 // SignedOut says that the session is over.
-type SignedOut struct{ Site string }
+type SignedOut struct {
+	Site  string
+	IdP   string // "": it was not asked; else Everywhere or Partly
+	Again string // URL to sign in anew
+}
+
+// What the identity provider says of a sign-out.
+const (
+	Everywhere = "everywhere"
+	Partly     = "partly"
+)
 
 // Write answers with the page.
 func (p SignedOut) Write(w http.ResponseWriter, status int) {

@@ -26,7 +26,7 @@ func pages() map[string]interface {
 		"post":       Post{Site: nasty, Title: nasty, Text: nasty, Action: "https://idp.example/sso?a=1&b=2", Parameter: nasty, Message: nasty, RelayState: nasty},
 		"error":      Error{Site: nasty, Title: nasty, Text: nasty, Code: nasty, RequestID: nasty, App: nasty, User: nasty, Attribute: nasty, Domain: nasty, Link: &Link{URL: nasty, Text: nasty}},
 		"logout":     Logout{Site: nasty, User: nasty},
-		"signed out": SignedOut{Site: nasty},
+		"signed out": SignedOut{Site: nasty, IdP: nasty, Again: nasty},
 		"session":    Session{Site: nasty, User: nasty, Email: nasty, Groups: []string{nasty}, Expires: time.Now(), Apps: []Link{{URL: nasty, Text: nasty}}},
 	}
 }

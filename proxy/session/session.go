@@ -49,6 +49,7 @@ type Record struct {
 	UserID    string
 	IdP       string
 	Login     string // random, the same in all sessions of one login
+	Base      string `json:",omitempty"` // Key of the session that it was continued from
 
 	// What the identity provider calls this login.
 	NameID          string `json:",omitempty"`
@@ -96,6 +97,11 @@ func (s *Store) Create(ctx context.Context, r Record) (Record, []byte, error) {
 	pipe.ZAdd(ctx, index, redis.Z{Score: float64(now.UnixMilli()), Member: r.member()})
 	pipe.Expire(ctx, index, s.Lifetime+time.Hour)
 	members := pipe.ZRange(ctx, index, 0, -1)
+	if r.NameID != "" {
+		subject := s.subject(r.IdP, r.NameID)
+		pipe.SAdd(ctx, subject, ownerMember(r.Owner()))
+		pipe.Expire(ctx, subject, s.Lifetime+time.Hour)
+	}
 	pipe.Set(ctx, s.key(r.Key), data, s.ttl(r))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return Record{}, nil, fmt.Errorf("storing a session: %w", err)
@@ -110,7 +116,7 @@ func (s *Store) Create(ctx context.Context, r Record) (Record, []byte, error) {
 // where from is over by the time that there is one: somebody signed out meanwhile.
 func (s *Store) Continue(ctx context.Context, from Record, host string) (id []byte, ok bool, err error) {
 	r := from
-	r.Host = host
+	r.Host, r.Base = host, from.Key
 	r, id, err = s.Create(ctx, r)
 	if err != nil {
 		return nil, false, err
@@ -197,6 +203,22 @@ func (s *Store) Open(ctx context.Context, owners ...Owner) ([]Record, error) {
 		}
 	}
 	return open, nil
+}
+
+// OfSubject returns the sessions that are open of the users whom an identity
+// provider has lately called by that NameID: all that came of it, under whatever
+// NameID.
+func (s *Store) OfSubject(ctx context.Context, idp, nameID string) ([]Record, error) {
+	members, err := s.Redis.SMembers(ctx, s.subject(idp, nameID)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("finding a subject's sessions: %w", err)
+	}
+	owners := make([]Owner, len(members))
+	for i, m := range members {
+		owners[i].Directory, owners[i].UserID, _ = strings.Cut(m, " ")
+	}
+	open, err := s.Open(ctx, owners...)
+	return slices.DeleteFunc(open, func(r Record) bool { return r.IdP != idp }), err
 }
 
 // members returns what stands in the index of each user.
@@ -349,6 +371,15 @@ func (s *Store) key(hashed string) string { return s.Prefix + "s:" + hashed }
 func (s *Store) index(o Owner) string {
 	return s.Prefix + "{" + o.Directory + "}:us:" + o.UserID
 }
+
+// subject is the set of the users whom an identity provider has called by a
+// NameID. It is left to expire: who it names is looked at when it is read.
+func (s *Store) subject(idp, nameID string) string {
+	return s.Prefix + "si:" + Key([]byte(idp+"\x00"+nameID))
+}
+
+// ownerMember is how a user stands there. Names of directories have no spaces.
+func ownerMember(o Owner) string { return o.Directory + " " + o.UserID }
 
 // Key returns how an ID, or another secret, is named in Redis.
 func Key(secret []byte) string {
