@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -74,6 +75,58 @@ func (s *realSite) login(t *testing.T, path, domain, user string) (*testenv.Brow
 }
 
 func (s *realSite) spEntityID() string { return s.base + "/.jitgate/saml" }
+
+// awaitMetadata waits until the gateway has seen whether acme takes messages by
+// POST alone.
+func (s *realSite) awaitMetadata(t *testing.T, postOnly bool) {
+	t.Helper()
+	testenv.Eventually(t, func() error {
+		req, err := http.NewRequest(http.MethodGet, s.base+"/.jitgate/login?idp=acme", nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Sec-Fetch-Mode", "navigate")
+		res, err := testenv.NewBrowser(t, nil).Do(req)
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		if posts := res.StatusCode == http.StatusOK; posts != postOnly {
+			return fmt.Errorf("the gateway sends requests by POST: %v, want %v", posts, postOnly)
+		}
+		return nil
+	})
+}
+
+// signOut signs out at the gateway and returns where that ends.
+func (s *realSite) signOut(t *testing.T, b *testenv.Browser) *testenv.Page {
+	t.Helper()
+	page, err := b.Open(s.base + "/.jitgate/logout")
+	if err == nil && len(page.Forms) == 1 {
+		page, err = page.Forms[0].Submit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
+// wantSignedOut checks that a browser has no session here.
+func wantSignedOut(t *testing.T, s *realSite, b *testenv.Browser) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, s.base+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := b.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a request after signing out: %d, want 401", res.StatusCode)
+	}
+}
 
 // refused checks that page is an error page with the code, and that the browser
 // has no session.
@@ -254,6 +307,52 @@ func TestRealIdPs(t *testing.T) {
 			}
 		}
 		refused(t, other, postForm(t, other, form.Action.String(), form.Values), http.StatusForbidden, "saml_replayed")
+	})
+
+	t.Run("signing out here signs out there", func(t *testing.T) {
+		for _, postOnly := range []bool{false, true} {
+			s.acme.Configure(testenv.SimpleSAMLOptions{PostOnly: postOnly})
+			s.awaitMetadata(t, postOnly)
+			b, page := s.login(t, "/", "acme.example", "alice")
+			reached(t, page)
+			page = s.signOut(t, b)
+			if page.Status != http.StatusOK || !strings.Contains(page.Text(), "signed out here and at your organisation’s identity provider") {
+				t.Errorf("POST alone %v: status %d at %s: %s", postOnly, page.Status, page.URL, page.Text())
+			}
+			wantSignedOut(t, s, b)
+			if page, err := b.Open(s.base + "/.jitgate/login?idp=acme"); err != nil || !strings.Contains(page.Body, "password") {
+				t.Errorf("POST alone %v: the IdP lets alice in again without a password: %v", postOnly, err)
+			}
+		}
+		s.acme.Configure(testenv.SimpleSAMLOptions{})
+		s.awaitMetadata(t, false)
+	})
+
+	t.Run("signing out there signs out here", func(t *testing.T) {
+		metadata := output(t, "metadata", "-c", s.file, "--idp", "acme")
+		byPost := regexp.MustCompile(`.*SingleLogoutService Binding="[^"]*Redirect".*\n`).ReplaceAllString(metadata, "")
+		if byPost == metadata {
+			t.Fatalf("no single logout service in %s", metadata)
+		}
+		for _, sp := range []string{metadata, byPost} {
+			s.acme.AddSP([]byte(sp))
+			for _, nameID := range []string{"persistent", "transient", "emailAddress"} {
+				s.acme.Configure(testenv.SimpleSAMLOptions{NameID: nameID})
+				b, page := s.login(t, "/", "acme.example", "alice")
+				reached(t, page)
+				phone, _ := s.login(t, "/", "acme.example", "alice")
+				page, err := b.Open(s.acme.LogoutURL())
+				if err != nil || page.Status != http.StatusOK || page.URL.Path != "/logout.php" {
+					t.Fatalf("%s: %v at %v: %s", nameID, err, page.URL, page.Text())
+				}
+				wantSignedOut(t, s, b)
+				if page, err := phone.Open(s.base + "/"); err != nil || page.Status != http.StatusOK || page.URL.Path != "/" {
+					t.Errorf("%s: the phone is signed out too: %v, %v", nameID, page.URL, err)
+				}
+			}
+		}
+		s.acme.AddSP([]byte(metadata))
+		s.acme.Configure(testenv.SimpleSAMLOptions{})
 	})
 
 	t.Run("tampered and garbled responses", func(t *testing.T) {

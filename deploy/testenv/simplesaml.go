@@ -42,7 +42,7 @@ type SimpleSAMLOptions struct {
 	Encrypt         string // cipher for the assertion, such as "aes128-gcm" or "aes256-cbc"; "": none
 	NameID          string // format: "persistent" (default), "transient", "emailAddress" or "unspecified"
 	AttributeFormat string // URI of the attributes' NameFormat; default basic
-	PostOnly        bool   // offers the POST binding alone for sign-on
+	PostOnly        bool   // offers the POST binding alone, for sign-on and logout
 
 	Lifetime time.Duration // of an assertion, whole seconds; default 5 min; below 0 it is born expired
 	Session  time.Duration // until SessionNotOnOrAfter, whole seconds; default 8 h
@@ -183,6 +183,12 @@ func (p *SimpleSAMLIdP) StartURL(spEntityID, relayState string) string {
 	return p.URL + "saml2/idp/SSOService.php?" + q.Encode()
 }
 
+// LogoutURL is where a browser signs out at the identity provider, and by it at
+// all service providers.
+func (p *SimpleSAMLIdP) LogoutURL() string {
+	return p.URL + "saml2/idp/SingleLogoutService.php?ReturnTo=" + url.QueryEscape(p.URL+"logout.php")
+}
+
 // Metadata returns the identity provider's metadata as it is published now.
 func (p *SimpleSAMLIdP) Metadata() []byte {
 	p.t.Helper()
@@ -299,6 +305,9 @@ func (p *SimpleSAMLIdP) settings(o SimpleSAMLOptions) map[string]any {
 			"privatekey":                 "idp.key",
 			"certificate":                "idp.crt",
 			"SingleSignOnServiceBinding": sso,
+			"SingleLogoutServiceBinding": sso,
+			"sign.logout":                true,
+			"validate.logout":            true,
 			"saml20.sign.assertion":      o.Sign == "" || o.Sign == "assertion" || o.Sign == "both",
 			"saml20.sign.response":       o.Sign == "response" || o.Sign == "both",
 			"signature.algorithm":        cmp.Or(o.SignatureMethod, "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"),
