@@ -127,7 +127,7 @@ func parameters(rawQuery string) (rawParameters, error) {
 		if _, twice := found[name]; twice || raw != name {
 			return nil, refuse(checkParameters, raw, name+", and once")
 		}
-		if _, err := url.QueryUnescape(value); err != nil {
+		if _, err := url.QueryUnescape(value); err != nil || strings.Contains(value, ";") { // which some take for "&"
 			return nil, refuse(checkParameters, name, "a value that can be unescaped")
 		}
 		found[name] = value
