@@ -171,7 +171,7 @@ func (g *Gateway) endSubject(ctx context.Context, ev *event, idp string, request
 	ending := make(map[session.Owner][]session.Record)
 	for _, s := range open {
 		name := samlsp.NameID{Value: s.NameID, Format: s.NameFormat, NameQualifier: s.NameQualifier, SPNameQualifier: s.SPNameQualifier}
-		if g.idps[idp].Matches(request, name, s.SessionIndex) {
+		if request.Matches(name, s.SessionIndex) {
 			ending[s.Owner()] = append(ending[s.Owner()], s)
 		}
 	}

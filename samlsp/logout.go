@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,35 +47,14 @@ type LogoutRequest struct {
 }
 
 // Matches reports whether the request is about the login of that NameID and
-// SessionIndex. A format or qualifier that is left out on one side is the one
-// that the specification has for that case: unspecified, the IdP, and us (SAML
-// core, 2.2.2 and 8.3).
-func (sp *SP) Matches(r *LogoutRequest, name NameID, sessionIndex string) bool {
-	if sp.complete(r.NameID) != sp.complete(name) {
-		return false
-	}
-	for _, index := range r.SessionIndexes {
-		if index == sessionIndex {
-			return true
-		}
-	}
-	return len(r.SessionIndexes) == 0
-}
-
-// complete returns the name with its defaults.
-func (sp *SP) complete(n NameID) NameID {
-	if n.Format == "" {
-		n.Format = string(saml.UnspecifiedNameIDFormat)
-	}
-	if n.NameQualifier == "" {
-		if p := sp.idp.Load(); p != nil {
-			n.NameQualifier = p.entityID
-		}
-	}
-	if n.SPNameQualifier == "" {
-		n.SPNameQualifier = sp.o.EntityID
-	}
-	return n
+// SessionIndex. A format or qualifier that one side leaves out is no difference:
+// not every IdP sends with a logout what it sent with the login.
+func (r *LogoutRequest) Matches(name NameID, sessionIndex string) bool {
+	same := func(a, b string) bool { return a == b || a == "" || b == "" }
+	format := func(s string) string { return strings.TrimSuffix(s, string(saml.UnspecifiedNameIDFormat)) }
+	about := r.NameID.Value == name.Value && same(format(r.NameID.Format), format(name.Format)) &&
+		same(r.NameID.NameQualifier, name.NameQualifier) && same(r.NameID.SPNameQualifier, name.SPNameQualifier)
+	return about && (len(r.SessionIndexes) == 0 || slices.Contains(r.SessionIndexes, sessionIndex))
 }
 
 // BeginLogout makes a signed LogoutRequest for a login at the IdP, which will

@@ -531,26 +531,26 @@ func inflated(t *testing.T, location, parameter string) *etree.Element {
 // Whose login a request is about.
 func TestMatches(t *testing.T) {
 	t.Parallel()
-	r := newLogoutRig(t)
-	idp := r.idp.EntityID()
+	const email = samltest.NameIDEmail
 	for _, test := range []struct {
 		why     string
 		asked   samlsp.NameID
 		indexes []string
 		want    bool
 	}{
-		{"the same", samlsp.NameID{Value: "ann", Format: "f"}, []string{"_1"}, true},
-		{"one of several sessions", samlsp.NameID{Value: "ann", Format: "f"}, []string{"_0", "_1"}, true},
-		{"all sessions", samlsp.NameID{Value: "ann", Format: "f"}, nil, true},
-		{"qualifiers that go without saying", samlsp.NameID{Value: "ann", Format: "f", NameQualifier: idp, SPNameQualifier: entityID}, nil, true},
-		{"another session", samlsp.NameID{Value: "ann", Format: "f"}, []string{"_2"}, false},
-		{"another format", samlsp.NameID{Value: "ann"}, nil, false},
-		{"another name", samlsp.NameID{Value: "Ann", Format: "f"}, nil, false},
-		{"another qualifier", samlsp.NameID{Value: "ann", Format: "f", NameQualifier: "https://other.example"}, nil, false},
-		{"another SP's", samlsp.NameID{Value: "ann", Format: "f", SPNameQualifier: "https://other.example"}, nil, false},
+		{"the same", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q"}, []string{"_1"}, true},
+		{"one of several sessions", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q"}, []string{"_0", "_1"}, true},
+		{"all sessions", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q"}, nil, true},
+		{"without what goes without saying", samlsp.NameID{Value: "ann"}, nil, true},
+		{"of no particular format", samlsp.NameID{Value: "ann", Format: samltest.NameIDUnspecified}, nil, true},
+		{"with a qualifier more", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q", SPNameQualifier: "s"}, nil, true},
+		{"another session", samlsp.NameID{Value: "ann", Format: email}, []string{"_2"}, false},
+		{"another format", samlsp.NameID{Value: "ann", Format: samltest.NameIDPersistent}, nil, false},
+		{"another name", samlsp.NameID{Value: "Ann", Format: email}, nil, false},
+		{"another qualifier", samlsp.NameID{Value: "ann", NameQualifier: "other"}, nil, false},
 	} {
-		got := r.sp.Matches(&samlsp.LogoutRequest{NameID: test.asked, SessionIndexes: test.indexes}, samlsp.NameID{Value: "ann", Format: "f"}, "_1")
-		if got != test.want {
+		request := &samlsp.LogoutRequest{NameID: test.asked, SessionIndexes: test.indexes}
+		if got := request.Matches(samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q"}, "_1"); got != test.want {
 			t.Errorf("%s: %v, want %v", test.why, got, test.want)
 		}
 	}
