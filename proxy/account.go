@@ -40,7 +40,7 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 	if r.Method == http.MethodPost {
 		g.jar.clearSession(w)
 	}
-	g.signedOut(w, host, "")
+	g.signedOut(w, host, r.URL.Query().Get("idp"))
 	return nil
 }
 

@@ -119,7 +119,7 @@ func (j *jar) leaving(h http.Header, token string) (leaving, bool) {
 func (g *Gateway) serveSLO(w http.ResponseWriter, r *http.Request, ev *event, idp string) error {
 	m, err := readLogout(w, r)
 	if err != nil {
-		return logoutRefused(err)
+		return g.logoutRefused(err)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), finishTimeout)
 	defer cancel()
@@ -146,7 +146,7 @@ func (g *Gateway) endForIdP(ctx context.Context, w http.ResponseWriter, ev *even
 		return g.endSubject(ctx, ev, idp, request)
 	})
 	if err != nil {
-		return logoutRefused(err)
+		return g.logoutRefused(err)
 	}
 	answer, ok, err := sp.AnswerLogout(request.ID, m.RelayState)
 	if err != nil {
@@ -209,7 +209,7 @@ func (g *Gateway) arrive(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return &problem{
 			status: http.StatusForbidden, code: samlsp.CodeInvalid, title: "Sign-out was not confirmed",
 			text:  "This answer of an identity provider belongs to no sign-out that is under way in this browser.",
-			cause: errors.New("no sign-out under way in this browser"),
+			cause: errors.New("no sign-out under way in this browser"), link: g.logoutLink(),
 		}
 	}
 	everywhere, err := g.idps[idp].FinishLogout(ctx, m, p.RequestID)
@@ -217,28 +217,34 @@ func (g *Gateway) arrive(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return err
 	}
 	g.jar.clear(w, g.jar.logoutName(), g.jar.loginSameSite())
-	switch {
-	case err != nil:
+	if err != nil {
 		return &problem{
 			status: http.StatusForbidden, code: samlsp.CodeInvalid, title: "You are signed out here", cause: err,
 			text: "The answer of your identity provider could not be verified, so that you may still be signed in there. On a shared computer, close the browser.",
 		}
-	case everywhere:
-		g.signedOut(w, p.Host, page.Everywhere)
-	default:
-		g.signedOut(w, p.Host, page.Partly)
 	}
+	said := page.Partly
+	if everywhere {
+		said = page.Everywhere
+	}
+	// The page is at an address that can be loaded again, where the visitor began.
+	redirect(w, http.StatusSeeOther, g.origin(p.Host)+ownPrefix+"/logout?idp="+said)
 	return nil
 }
 
 // logoutRefused is a logout message that is not believed. Any other error is
 // returned as it is.
-func logoutRefused(err error) error {
+func (g *Gateway) logoutRefused(err error) error {
 	if r, ok := errors.AsType[*samlsp.Refusal](err); ok {
 		return &problem{
 			status: http.StatusForbidden, code: r.Code, title: "Sign-out did not complete",
 			text: "The message of your identity provider was refused. You may still be signed in here.", cause: err,
+			link: g.logoutLink(),
 		}
 	}
 	return err
+}
+
+func (g *Gateway) logoutLink() *page.Link {
+	return &page.Link{URL: g.origin(g.base.Hostname()) + ownPrefix + "/logout", Text: "Sign out here"}
 }

@@ -231,14 +231,14 @@ func printBanner(std stdio, port int, file string, idps []demoIdP) {
 Try:
   1. Open %[1]s/reports?week=47 and type alice@acme.example. After signing in
      you land on the page you asked for; it shows the headers that reached it.
-  2. A second domain: sign out at %[1]s/.jitgate/logout, then sign in
-     as dana@globex.example. Another identity provider, another directory.
-  3. A changed group: sign out of the gateway and of %[2]s, which
-     remembers alice, and sign in as bob@acme.example. %[1]s/builds
-     refuses him. Make him one of Engineering at %[2]s, sign out of
-     the gateway and in again: now it lets him in.
+  2. A second domain: sign out at %[1]s/.jitgate/logout, which signs
+     you out at the identity provider too, then sign in as dana@globex.example.
+     Another identity provider, another directory.
+  3. A changed group: sign out, and sign in as bob@acme.example.
+     %[1]s/builds refuses him. Make him one of Engineering at
+     %[2]s, sign out and in again: now it lets him in.
   4. Begin at the identity provider: open %[2]s, sign in and start the
-     gateway from there.
+     gateway from there. Sign out there, and you are signed out here.
   5. Look at the users in the store, and keep one out:
      %[3]s users list -c %[4]s
      %[3]s users block bob@acme.example -c %[4]s

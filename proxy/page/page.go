@@ -134,7 +134,7 @@ func (p Logout) Write(w http.ResponseWriter, status int) {
 // SignedOut says that the session is over.
 type SignedOut struct {
 	Site  string
-	IdP   string // "": it was not asked; else Everywhere or Partly
+	IdP   string // what that said: Everywhere, Partly, or anything else for nothing
 	Again string // URL to sign in anew
 }
 
