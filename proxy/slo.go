@@ -82,8 +82,13 @@ func (g *Gateway) continueLogout(w http.ResponseWriter, r *http.Request, host, s
 // depart sends the browser to the identity provider, where that has a single
 // logout service. The visitor is signed out here, whatever comes of it.
 func (g *Gateway) depart(w http.ResponseWriter, d departure) error {
+	idp, ok := g.idps[d.IdP]
+	if !ok { // it was there a minute ago
+		g.signedOut(w, d.Host, "")
+		return nil
+	}
 	token := rand.Text()
-	begun, ok, err := g.idps[d.IdP].BeginLogout(d.NameID, d.SessionIndex, token)
+	begun, ok, err := idp.BeginLogout(d.NameID, d.SessionIndex, token)
 	if err != nil {
 		g.log.Warn("sign-out not taken to the identity provider", zap.String("idp", d.IdP), zap.Error(err))
 	}

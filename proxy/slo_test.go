@@ -263,6 +263,11 @@ func TestLogoutAttacks(t *testing.T) {
 				t.Errorf("a minute later: %d, want 200", res.StatusCode)
 			}
 			s.clock.Add(-departureLifetime)
+			gone := s.replica()
+			delete(gone.idps, "acme")
+			if got := s.on(gone, mallory, "sso", strings.TrimPrefix(link, s.url("sso", ""))); got != 200 {
+				t.Errorf("the identity provider is gone from the configuration: %d, want 200", got)
+			}
 			if res, _ := s.get(mallory, link); res.StatusCode != 303 || !strings.HasPrefix(res.Header.Get("Location"), s.idpURL+"/slo?SAMLRequest=") {
 				t.Errorf("the honest twin: %d to %q", res.StatusCode, res.Header.Get("Location"))
 			}
