@@ -26,6 +26,9 @@
 // An encrypted assertion is decrypted between 2 and 3, by this package and not by
 // crewjam's xmlenc, whose table of algorithms is global, accepts RSA 1.5 and can
 // be made to panic (decrypt.go).
+//
+// A logout goes both ways, and through the same gates but the fourth: see
+// [SP.BeginLogout] and [SP.EndLogout] (logout.go, binding.go).
 package samlsp
 
 import (

@@ -4,8 +4,8 @@
 // It has two halves. An [IdP] is an http.Handler that a browser signs in at. A
 // [Message] is one Response with every value open to change, from the audience
 // to the bytes, so that a test can mint what an honest identity provider sends
-// ([IdP.Good]) and whatever an attacker might. [Metadata] does the same for the
-// identity provider's metadata.
+// ([IdP.Good]) and whatever an attacker might. [Logout] does the same for the
+// messages of single logout, and [Metadata] for the identity provider's metadata.
 //
 // What it signs and encrypts does not go through the code that it is there to
 // test: signatures use goxmldsig for canonicalisation alone, and encryption is
