@@ -33,6 +33,7 @@ func TestAccepted(t *testing.T) {
 		{"[\"file:session.key\"]", "[\"file:session.key\", \"file:older.key\"], idle: 1m, lifetime: 24h", "two keys, and the limits of time"},
 		{"sp.crt}", "sp.crt, entity_id: \"urn:example:jitgate\"}", "a URN for an entity ID"},
 		{"file: acme-idp.xml", "url: \"http://localhost:8081/metadata\", refresh: 1s", "metadata over http on localhost"},
+		{"file: acme-idp.xml", "url: \"https://10.0.0.5/metadata\", allow_private: true, entity_id: \"urn:example:idp\"", "metadata in a network of our own"},
 		{"apps:", "groups: [{name: g, users: [Ann@ACME.example., \"bob b\", \"a@mail.example@acme.example\"], rule: {domain: ACME.example}}]\napps:", "users, and domains in any form"},
 		{"apps:", "groups: [{name: \"Größe, 100 %\", rule: {all: [{attribute: ExternalId, exists: false}]}}]\napps:", "any visible name for a group"},
 		{"apps:", "groups: [{name: g, rule: {not: {any: [{attribute: userName, matches: \"a|b\"}]}}}]\napps:", "an expression of two branches"},

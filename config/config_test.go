@@ -223,7 +223,7 @@ func TestExample(t *testing.T) {
 	})
 	equal(t, "identity provider", &got.IdentityProviders[1], &IdentityProvider{
 		Name: "globex", Directory: "globex", JIT: true, IDPInitiated: "restart", EmailDomains: "any",
-		Metadata:   Metadata{URL: "https://idp.globex.example/metadata", Refresh: time.Hour, SignerFile: in("globex-signer.crt")},
+		Metadata:   Metadata{URL: "https://idp.globex.example/metadata", EntityID: "https://idp.globex.example/saml", Refresh: time.Hour, SignerFile: in("globex-signer.crt")},
 		Encryption: Encryption{Allow: []string{"aes128-cbc", "aes192-cbc", "aes256-cbc", "unsigned-response"}},
 	})
 	equal(t, "group", &got.Groups[0], &Group{

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -62,11 +63,25 @@ type Metadata struct {
 	// File holds the metadata. Either this or URL is required.
 	File string `yaml:"file"`
 
-	// URL is where the IdP publishes it. https, or http on a loopback host.
+	// URL is where the IdP publishes it. https, or http on a loopback host. No
+	// redirect is followed, and no proxy of the environment is used.
 	URL string `yaml:"url"`
 
-	// Refresh is the time between two looks at it, at least 1s. Default: 1h for
-	// a URL, 1m for a file.
+	// AllowPrivate lets the host of URL be in a private network, by whatever its
+	// name resolves to: 10.0.0.0/8 and the like, 100.64.0.0/10, fc00::/7, and
+	// loopback addresses. Where URL itself names a loopback host, it is on this
+	// machine, and this key is not needed. Link-local addresses, as of the
+	// metadata services of clouds, are always refused. Default: false.
+	AllowPrivate bool `yaml:"allow_private"`
+
+	// EntityID is the only one that is accepted in it; write it where one signer
+	// signs the metadata of many IdPs. Default: any, and of a URL the first one
+	// that is found, as long as the process runs. Two IdPs here can't have the same.
+	EntityID string `yaml:"entity_id"`
+
+	// Refresh is the time between two looks at it, at least 1s; less, where the
+	// metadata's cacheDuration or validUntil ask for it. Default: 1h for a URL,
+	// 1m for a file.
 	Refresh time.Duration `yaml:"refresh"`
 
 	// SignerFile holds the certificates (PEM) of which one must have signed the
@@ -100,7 +115,7 @@ func (r *report) checkIdentityProviders(c *Config, n names) {
 	if len(c.IdentityProviders) == 0 {
 		r.add("identity_providers", "is missing; write at least one, like [{name: acme, directory: acme, metadata: {file: acme-idp.xml}}]")
 	}
-	seen := make(map[string]string)
+	seen, entityIDs := make(map[string]string), make(map[string]string)
 	for i := range c.IdentityProviders {
 		p, key := &c.IdentityProviders[i], fmt.Sprintf("identity_providers[%d]", i)
 		r.checkName(key+".name", p.Name, "acme", seen)
@@ -110,6 +125,9 @@ func (r *report) checkIdentityProviders(c *Config, n names) {
 			r.known(key+".directory", "directory", p.Directory, n.directories)
 		}
 		r.checkMetadata(key+".metadata", &p.Metadata)
+		if p.Metadata.EntityID != "" {
+			r.unique(key+".metadata.entity_id", p.Metadata.EntityID, entityIDs)
+		}
 		for _, name := range slices.Sorted(maps.Keys(p.Attributes)) {
 			r.checkMapped(join(key+".attributes", name), name, p.Attributes[name], n)
 		}
@@ -142,7 +160,7 @@ func (r *report) checkMetadata(key string, m *Metadata) {
 		fallback = time.Minute
 		r.read(key+".file", &m.File)
 	case hasURL:
-		r.checkMetadataURL(key+".url", m.URL)
+		r.checkMetadataURL(key+".url", m)
 	default:
 		r.add(key, "is missing; write {file: PATH} or {url: https://...}")
 	}
@@ -151,6 +169,12 @@ func (r *report) checkMetadata(key string, m *Metadata) {
 	}
 	if m.Refresh < time.Second {
 		r.add(key+".refresh", "%q is too often; write at least 1s, like 1h", m.Refresh)
+	}
+	if m.AllowPrivate && !r.has(key+".url") {
+		r.add(key+".allow_private", "is for a url; remove it")
+	}
+	if r.has(key+".entity_id") && !validEntityID(m.EntityID) {
+		r.add(key+".entity_id", "%q is not a URI of at most 1024 characters; write the entityID in the metadata", m.EntityID)
 	}
 	if r.has(key + ".signer_file") {
 		data, ok := r.read(key+".signer_file", &m.SignerFile)
@@ -173,15 +197,22 @@ func certificates(data []byte) bool {
 	return n > 0
 }
 
-func (r *report) checkMetadataURL(key, raw string) {
-	u, err := url.Parse(raw)
+func (r *report) checkMetadataURL(key string, m *Metadata) {
+	u, err := url.Parse(m.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()):
-		r.add(key, "%q is not an https URL; write the one where the IdP publishes its metadata", show(raw))
+		r.add(key, "%q is not an https URL; write the one where the IdP publishes its metadata", show(m.URL))
 	case u.User != nil || u.Fragment != "":
-		r.add(key, "%q has a user name, a password or a fragment in it; write it without", show(raw))
+		r.add(key, "%q has a user name, a password or a fragment in it; write it without", show(m.URL))
 	case u.Scheme == "http" && !loopback(strings.ToLower(u.Hostname())):
-		r.add(key, "%q is not safe: whoever is in between could name their own keys; write https, or fetch it to a file", raw)
+		r.add(key, "%q is not safe: whoever is in between could name their own keys; write https, or fetch it to a file", m.URL)
+	}
+	addr, _ := netip.ParseAddr(u.Hostname())
+	switch addr = addr.Unmap(); {
+	case addr.IsPrivate() && !m.AllowPrivate:
+		r.add(key, "%q is in a private network; add allow_private: true, if the IdP is there", m.URL)
+	case addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified():
+		r.add(key, "%q is at no address that an IdP can have; write the one where the IdP publishes its metadata", m.URL)
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,13 +30,13 @@ const maxCertificates = 4
 // made. Nothing else of the metadata is kept: artifact endpoints do not exist for
 // us.
 type idp struct {
+	validity
 	entityID      string
 	signOn        service
 	logout        service // for requests
 	logoutAnswers service
 	certificates  []*x509.Certificate
-	ignored       []string // fingerprints of weak ones
-	validUntil    time.Time
+	ignored       []string               // fingerprints of those with keys that are weak or monstrous
 	descriptor    *saml.EntityDescriptor // the same, for crewjam
 }
 
@@ -64,20 +67,25 @@ func (p *idp) fingerprints() []string {
 const nsMetadata = "urn:oasis:names:tc:SAML:2.0:metadata"
 
 type entityXML struct {
-	XMLName    xml.Name
-	EntityID   string       `xml:"entityID,attr"`
-	ValidUntil string       `xml:"validUntil,attr"`
+	XMLName  xml.Name
+	EntityID string `xml:"entityID,attr"`
+	validityXML
 	Roles      []idpRoleXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata IDPSSODescriptor"`
 	Entities   []entityXML  `xml:"urn:oasis:names:tc:SAML:2.0:metadata EntityDescriptor"`
 	Aggregates []entityXML  `xml:"urn:oasis:names:tc:SAML:2.0:metadata EntitiesDescriptor"`
 }
 
 type idpRoleXML struct {
-	Protocols  string       `xml:"protocolSupportEnumeration,attr"`
-	ValidUntil string       `xml:"validUntil,attr"`
-	Keys       []keyXML     `xml:"urn:oasis:names:tc:SAML:2.0:metadata KeyDescriptor"`
-	Services   []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleSignOnService"`
-	Logout     []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleLogoutService"`
+	Protocols string `xml:"protocolSupportEnumeration,attr"`
+	validityXML
+	Keys     []keyXML     `xml:"urn:oasis:names:tc:SAML:2.0:metadata KeyDescriptor"`
+	Services []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleSignOnService"`
+	Logout   []serviceXML `xml:"urn:oasis:names:tc:SAML:2.0:metadata SingleLogoutService"`
+}
+
+type validityXML struct {
+	ValidUntil    string `xml:"validUntil,attr"`
+	CacheDuration string `xml:"cacheDuration,attr"`
 }
 
 type keyXML struct {
@@ -91,51 +99,155 @@ type serviceXML struct {
 	ResponseLocation string `xml:"ResponseLocation,attr"`
 }
 
-// find collects the IdPs in e, with the end of their validity: the earliest of
-// their own and of all aggregates around them.
-func (e *entityXML) find(found []idp, roles []idpRoleXML, until time.Time) ([]idp, []idpRoleXML, error) {
-	until, err := earliest(until, e.ValidUntil)
+// A catalogue is the IdPs that are found in a document of metadata, each beside
+// its role.
+type catalogue struct {
+	idps  []idp
+	roles []idpRoleXML
+	names map[string]bool // all entity IDs, of whatever roles
+}
+
+// add collects the IdPs in e, which is within what is good for as long as around
+// says. The end of an IdP's validity is the earliest of its own and of all
+// aggregates around it.
+func (c *catalogue) add(e *entityXML, around validity) error {
+	around, err := around.narrow(e.validityXML)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if e.XMLName.Space != nsMetadata {
-		return nil, nil, fmt.Errorf("element %q is not SAML metadata", e.XMLName.Local)
+		return fmt.Errorf("element %q is not SAML metadata", clip(e.XMLName.Local))
 	}
 	if e.XMLName.Local == "EntityDescriptor" {
-		for _, role := range e.Roles {
-			end, err := earliest(until, role.ValidUntil)
-			if err != nil {
-				return nil, nil, err
-			}
-			found = append(found, idp{entityID: e.EntityID, validUntil: end})
-			roles = append(roles, role)
-		}
-		return found, roles, nil
+		return c.addEntity(e, around)
 	}
 	for _, list := range [][]entityXML{e.Entities, e.Aggregates} {
 		for i := range list {
-			if found, roles, err = list[i].find(found, roles, until); err != nil {
-				return nil, nil, err
+			if err := c.add(&list[i], around); err != nil {
+				return err
 			}
 		}
 	}
-	return found, roles, nil
+	return nil
 }
 
-// earliest returns the earlier of two ends, of which the first may be zero and
-// the second empty.
-func earliest(until time.Time, s string) (time.Time, error) {
-	if s == "" {
-		return until, nil
+func (c *catalogue) addEntity(e *entityXML, around validity) error {
+	if c.names[e.EntityID] {
+		return fmt.Errorf("entity ID %q is there twice", clip(e.EntityID))
 	}
-	end, ok := parseTime(s)
-	if !ok {
-		return until, fmt.Errorf("validUntil %q is not a time", clip(s))
+	if c.names == nil {
+		c.names = make(map[string]bool)
 	}
-	if !until.IsZero() && until.Before(end) {
-		return until, nil
+	c.names[e.EntityID] = true
+	for _, role := range e.Roles {
+		own, err := around.narrow(role.validityXML)
+		if err != nil {
+			return err
+		}
+		c.idps = append(c.idps, idp{entityID: e.EntityID, validity: own})
+		c.roles = append(c.roles, role)
 	}
-	return end, nil
+	return nil
+}
+
+// A validity is how long metadata may be used. Zero values are no limit.
+type validity struct {
+	validUntil    time.Time
+	cacheDuration time.Duration // after which it should be asked for again
+}
+
+// narrow returns v as far as an element within allows.
+func (v validity) narrow(within validityXML) (validity, error) {
+	if within.ValidUntil != "" {
+		end, ok := parseTime(within.ValidUntil)
+		if !ok {
+			return v, fmt.Errorf("validUntil %q is not a time", clip(within.ValidUntil))
+		}
+		if v.validUntil.IsZero() || end.Before(v.validUntil) {
+			v.validUntil = end
+		}
+	}
+	if d := parseDuration(within.CacheDuration); d > 0 && (v.cacheDuration == 0 || d < v.cacheDuration) {
+		v.cacheDuration = d
+	}
+	return v, nil
+}
+
+var durationForm = regexp.MustCompile(`^P(?:(\d{1,4})Y)?(?:(\d{1,5})M)?(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,9})M)?(?:(\d{1,10})(?:\.\d+)?S)?)?$`)
+
+// parseDuration returns a duration of XML (XML Schema 2, section 3.2.6) or, where
+// that is long, a year: nobody waits so long anyway. Anything else is 0, since a
+// wrong hint is no reason to do without the metadata.
+func parseDuration(s string) time.Duration {
+	parts := durationForm.FindStringSubmatch(s)
+	if parts == nil {
+		return 0
+	}
+	const day = 24 * time.Hour
+	var seconds float64
+	for i, unit := range []time.Duration{365 * day, 30 * day, day, time.Hour, time.Minute, time.Second} {
+		n, _ := strconv.ParseFloat(parts[i+1], 64) // "" is none of it
+		seconds += n * unit.Seconds()
+	}
+	return time.Duration(min(seconds, (365*day).Seconds())) * time.Second
+}
+
+// Limits of metadata, far above what IdPs send.
+const (
+	maxMetadataDepth    = 64
+	maxMetadataElements = 10_000
+)
+
+// scanMetadata returns why data is not to be read at all, before anything is
+// built of it: what XML has beyond elements and text, nesting and numbers out of
+// all proportion, and an attribute twice, of which readers take either one.
+func scanMetadata(data []byte) error {
+	decoder := xml.NewDecoder(bytes.NewReader(data))
+	depth, elements, roots := 0, 0, 0
+	for {
+		token, err := decoder.RawToken()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return errors.New("not an XML document of SAML metadata")
+		}
+		switch t := token.(type) {
+		case xml.Directive:
+			return errors.New("it has a DOCTYPE")
+		case xml.StartElement:
+			if depth == 0 {
+				roots++
+			}
+			depth, elements = depth+1, elements+1
+			for i, a := range t.Attr {
+				if slices.ContainsFunc(t.Attr[:i], func(b xml.Attr) bool {
+					return a.Name.Local == b.Name.Local && a.Name.Space != "xmlns" && b.Name.Space != "xmlns"
+				}) {
+					return fmt.Errorf("attribute %q is there twice", clip(a.Name.Local))
+				}
+			}
+		case xml.EndElement:
+			depth--
+		case xml.CharData:
+			if depth == 0 && len(bytes.TrimSpace(bytes.TrimPrefix(t, []byte("\ufeff")))) > 0 {
+				return errors.New("not an XML document of SAML metadata")
+			}
+		}
+		if depth > maxMetadataDepth || elements > maxMetadataElements {
+			return fmt.Errorf("elements more than %d, or more than %d deep", maxMetadataElements, maxMetadataDepth)
+		}
+	}
+	if roots != 1 {
+		return errors.New("not an XML document of SAML metadata")
+	}
+	return nil
+}
+
+// mistakable reports whether encoding/xml takes two attributes for the same one:
+// it does not look at the prefix.
+func mistakable(a, b xml.Name) bool {
+	return a == b || a.Local == b.Local && a.Space != "xmlns" && b.Space != "xmlns"
 }
 
 // parseMetadata returns the one IdP in the metadata.
@@ -144,14 +256,14 @@ func parseMetadata(data []byte, now time.Time) (*idp, error) {
 	if err := xml.Unmarshal(data, &root); err != nil {
 		return nil, errors.New("not an XML document of SAML metadata")
 	}
-	found, roles, err := root.find(nil, nil, time.Time{})
-	if err != nil {
+	var found catalogue
+	if err := found.add(&root, validity{}); err != nil {
 		return nil, err
 	}
-	if len(found) != 1 {
-		return nil, fmt.Errorf("%d identity providers in it; want one", len(found))
+	if len(found.idps) != 1 {
+		return nil, fmt.Errorf("%d identity providers in it; want one", len(found.idps))
 	}
-	p, role := &found[0], roles[0]
+	p, role := &found.idps[0], found.roles[0]
 	if p.entityID == "" || len(p.entityID) > 1024 {
 		return nil, fmt.Errorf("entity ID %q is not one of 1 to 1024 bytes", clip(p.entityID))
 	}
@@ -238,7 +350,7 @@ func (p *idp) readKeys(keys []keyXML) error {
 		}
 	}
 	if len(p.certificates) == 0 {
-		return fmt.Errorf("no signing certificate of RSA with 2048 bits or more, or ECDSA with P-256 or more (%d too weak)", len(p.ignored))
+		return fmt.Errorf("no signing certificate of RSA with 2048 to %d bits, or ECDSA with P-256 or more (%d of other keys)", maxRSA, len(p.ignored))
 	}
 	if len(p.certificates) > maxCertificates {
 		return fmt.Errorf("%d signing certificates; want %d at most", len(p.certificates), maxCertificates)
@@ -246,11 +358,15 @@ func (p *idp) readKeys(keys []keyXML) error {
 	return nil
 }
 
+// maxRSA is the longest RSA key in bits: what a key of a million bits signs
+// would take minutes to verify.
+const maxRSA = 8192
+
 // strong reports whether a key is one whose signatures mean something.
 func strong(certificate *x509.Certificate) bool {
 	switch key := certificate.PublicKey.(type) {
 	case *rsa.PublicKey:
-		return key.N.BitLen() >= 2048
+		return key.N.BitLen() >= 2048 && key.N.BitLen() <= maxRSA
 	case *ecdsa.PublicKey:
 		return key.Curve.Params().BitSize >= 256
 	}
@@ -269,7 +385,7 @@ func (p *idp) describe() {
 
 // signedMetadata returns the metadata as it was signed by one of the signers: the
 // root element, in canonical form.
-func signedMetadata(data []byte, signers []*x509.Certificate) ([]byte, error) {
+func signedMetadata(data []byte, signers []*x509.Certificate, now time.Time) ([]byte, error) {
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(data); err != nil || doc.Root() == nil {
 		return nil, errors.New("not an XML document")
@@ -289,7 +405,7 @@ func signedMetadata(data []byte, signers []*x509.Certificate) ([]byte, error) {
 	if err != nil {
 		return nil, notSigned(err)
 	}
-	signed, _, err := verify(root, signers, time.Now())
+	signed, _, err := verify(root, signers, now)
 	if err != nil {
 		return nil, notSigned(err)
 	}
@@ -321,7 +437,7 @@ func parsePEMCertificates(data []byte) ([]*x509.Certificate, error) {
 			return nil, err
 		}
 		if !strong(certificate) {
-			return nil, fmt.Errorf("the key of the certificate %s is too weak", fingerprint(certificate))
+			return nil, fmt.Errorf("the key of the certificate %s is too weak or too long", fingerprint(certificate))
 		}
 		list = append(list, certificate)
 	}

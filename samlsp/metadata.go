@@ -5,19 +5,12 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"slices"
 	"time"
-)
-
-const (
-	maxMetadata  = 1 << 20          // bytes of a metadata document
-	fetchTimeout = 10 * time.Second // of asking a URL for it
 )
 
 // A Change says what a [SP.Refresh] found.
@@ -45,22 +38,37 @@ type Change struct {
 // then on. If it returns an error, the metadata in use stays in use, until its
 // validUntil. The IdP of a URL cannot become another one: its entity ID stays
 // what it was first, until the process starts anew. A file can name another IdP,
-// since somebody has put it there.
+// since somebody has put it there. No IdP can take the entity ID of another one
+// among Options.EntityIDs.
 func (sp *SP) Refresh(ctx context.Context) (Change, error) {
 	sp.refreshing.Lock()
 	defer sp.refreshing.Unlock()
 	next, err := sp.load(ctx)
-	old := sp.idp.Load()
-	if err == nil && old != nil && sp.o.Metadata.URL != "" && next.entityID != old.entityID {
-		err = fmt.Errorf("entity ID %q, which was %q before", next.entityID, old.entityID)
+	if err == nil {
+		err = sp.admit(next)
 	}
 	if err != nil {
 		sp.failures.Add(1)
+		sp.failed.Add(1)
 		return Change{}, fmt.Errorf("metadata of %q: %w", sp.o.Name, err)
 	}
+	now := time.Now()
+	old := sp.idp.Swap(next)
 	sp.failures.Store(0)
-	sp.idp.Store(next)
-	return compare(old, next, time.Now()), nil
+	sp.loaded.Store(&now)
+	return compare(old, next, now), nil
+}
+
+// admit returns why an IdP cannot be ours, or nil.
+func (sp *SP) admit(next *idp) error {
+	m, old := sp.o.Metadata, sp.idp.Load()
+	switch {
+	case m.EntityID != "" && next.entityID != m.EntityID:
+		return fmt.Errorf("entity ID %q, where the configuration has %q", clip(next.entityID), m.EntityID)
+	case m.URL != "" && old != nil && next.entityID != old.entityID:
+		return fmt.Errorf("entity ID %q, which was %q before", clip(next.entityID), old.entityID)
+	}
+	return sp.o.EntityIDs.take(sp, next.entityID)
 }
 
 // Inherit takes over the metadata that old has loaded, if it is from the same
@@ -68,21 +76,65 @@ func (sp *SP) Refresh(ctx context.Context) (Change, error) {
 func (sp *SP) Inherit(old *SP) bool {
 	a, b := sp.o.Metadata, old.o.Metadata
 	loaded := old.idp.Load()
-	if a.File != b.File || a.URL != b.URL || !slices.EqualFunc(sp.signers, old.signers, (*x509.Certificate).Equal) || loaded == nil {
+	if a.File != b.File || a.URL != b.URL || a.EntityID != b.EntityID || !slices.EqualFunc(sp.signers, old.signers, (*x509.Certificate).Equal) || loaded == nil {
 		return false
 	}
+	// A file is read again before it is used: two may have changed places.
+	if a.URL != "" && sp.o.EntityIDs.take(sp, loaded.entityID) != nil {
+		return false
+	}
+	sp.failed.Store(old.failed.Load())
+	sp.loaded.Store(old.loaded.Load())
 	sp.idp.Store(loaded)
 	return true
 }
 
+// minRefresh is the shortest pause that metadata can ask for by its own times.
+const minRefresh = time.Minute
+
 // RefreshEvery returns how long to wait before the next Refresh, a little
-// different each time so that replicas do not ask all at once.
+// different each time so that replicas do not ask all at once. It is what was
+// configured or, where that is less, what the metadata asks for: its
+// cacheDuration, or half of what is left until its validUntil.
 func (sp *SP) RefreshEvery() time.Duration {
 	every := sp.o.Metadata.Refresh
+	if p := sp.idp.Load(); p != nil {
+		if p.cacheDuration > 0 {
+			every = min(every, max(p.cacheDuration, minRefresh))
+		}
+		if !p.validUntil.IsZero() {
+			every = min(every, max(time.Until(p.validUntil)/2, minRefresh))
+		}
+	}
 	if n := sp.failures.Load(); n > 0 {
 		every = min(every, time.Second<<min(n-1, 5)) // 1 s, 2 s, … 32 s
 	}
 	return every - time.Duration(rand.Int64N(int64(every)/10+1))
+}
+
+// Status is what an SP knows of its IdP's metadata.
+type Status struct {
+	// Certificates are those that the IdP signs with, Signers those of which one
+	// has to have signed the metadata.
+	Certificates, Signers []*x509.Certificate
+	// Loaded is when a Refresh last went well. Zero: none did yet.
+	Loaded time.Time
+	// ValidUntil is the metadata's own end. Zero: it has none.
+	ValidUntil time.Time
+	// Failed is how many times Refresh went wrong.
+	Failed int64
+}
+
+// Status returns what is known of the metadata in use.
+func (sp *SP) Status() Status {
+	s := Status{Signers: sp.signers, Failed: sp.failed.Load()}
+	if at := sp.loaded.Load(); at != nil {
+		s.Loaded = *at
+	}
+	if p := sp.idp.Load(); p != nil {
+		s.Certificates, s.ValidUntil = p.certificates, p.validUntil
+	}
+	return s
 }
 
 // compare returns what is different in next. old is nil the first time.
@@ -114,7 +166,10 @@ func compare(old, next *idp, now time.Time) Change {
 	return c
 }
 
-// fingerprint returns the SHA-256 of the certificate in hex.
+// Fingerprint returns the SHA-256 of the certificate in hex, by which a [Change]
+// names it.
+func Fingerprint(certificate *x509.Certificate) string { return fingerprint(certificate) }
+
 func fingerprint(certificate *x509.Certificate) string {
 	sum := sha256.Sum256(certificate.Raw)
 	return hex.EncodeToString(sum[:])
@@ -130,15 +185,25 @@ func (sp *SP) load(ctx context.Context) (*idp, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readMetadata(data, sp.signers, time.Now())
+}
+
+// readMetadata returns the IdP in data, which has to be signed by one of the
+// signers if there are any.
+func readMetadata(data []byte, signers []*x509.Certificate, now time.Time) (*idp, error) {
 	if len(data) > maxMetadata {
 		return nil, fmt.Errorf("longer than %d bytes", maxMetadata)
 	}
-	if len(sp.signers) > 0 {
-		if data, err = signedMetadata(data, sp.signers); err != nil {
+	err := scanMetadata(data)
+	if err != nil {
+		return nil, err
+	}
+	if len(signers) > 0 {
+		if data, err = signedMetadata(data, signers, now); err != nil {
 			return nil, err
 		}
 	}
-	return parseMetadata(data, time.Now())
+	return parseMetadata(data, now)
 }
 
 func (sp *SP) readFile(context.Context) ([]byte, error) {
@@ -148,34 +213,4 @@ func (sp *SP) readFile(context.Context) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxMetadata+1))
-}
-
-// fetch asks the URL. A redirect is an error: where the metadata is comes from
-// the configuration, and not from who answers there.
-func (sp *SP) fetch(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, sp.o.Metadata.URL, nil)
-	if err != nil {
-		return nil, err
-	}
-	client := &http.Client{CheckRedirect: func(to *http.Request, _ []*http.Request) error {
-		return fmt.Errorf("it redirects to %q: configure that, if it is right", to.URL.Redacted())
-	}}
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", request.URL.Redacted(), answer.Status)
-	}
-	data, err := io.ReadAll(io.LimitReader(answer.Body, maxMetadata+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", request.URL.Redacted(), err)
-	}
-	if len(data) == 0 {
-		return nil, errors.New("empty")
-	}
-	return data, nil
 }

@@ -36,6 +36,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -82,6 +83,9 @@ type Options struct {
 	Certificate *x509.Certificate
 	// Metadata says where the IdP's metadata is.
 	Metadata MetadataSource
+	// EntityIDs are those that the other SPs of the gateway have: metadata with
+	// one of them is refused. nil: there are no others.
+	EntityIDs *EntityIDs
 	// AllowEncryption names what is accepted of encrypted assertions beyond
 	// AES-GCM in a signed Response: aes128-cbc, aes192-cbc, aes256-cbc, and
 	// unsigned-response (the Assertion inside must then be signed itself).
@@ -97,6 +101,13 @@ type MetadataSource struct {
 	File string
 	// URL is https, or http on a loopback host.
 	URL string
+	// AllowPrivate lets the host of URL be in a private network. Link-local
+	// addresses, and those where clouds hand out credentials, are refused all the
+	// same.
+	AllowPrivate bool
+	// EntityID is the only one that is accepted. Empty: the one that is found
+	// first is, from a URL, the only one from then on.
+	EntityID string
 	// SignerFile holds certificates in PEM. Where it is set, metadata without an
 	// enveloped signature that verifies with one of them is refused.
 	SignerFile string
@@ -114,9 +125,15 @@ type SP struct {
 	// signers are of the metadata; none: it need not be signed.
 	signers []*x509.Certificate
 
+	// Of the metadata's URL. nil, the system's own, but in tests.
+	resolver *net.Resolver
+	roots    *x509.CertPool
+
 	refreshing sync.Mutex   // held by Refresh
 	failures   atomic.Int32 // of Refresh, in a row
+	failed     atomic.Int64 // the same, all in all
 	idp        atomic.Pointer[idp]
+	loaded     atomic.Pointer[time.Time] // when idp was last found to be so
 }
 
 // New returns the SP that o describes. It reads the signers' certificates, and

@@ -70,7 +70,7 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 // serviceProviders makes one service provider for each IdP of cfg. Where no
 // response is to be verified, rdb may be nil.
 func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string]*samlsp.SP, error) {
-	replay := samlsp.NewReplay(rdb, cfg.Redis.KeyPrefix)
+	replay, entityIDs := samlsp.NewReplay(rdb, cfg.Redis.KeyPrefix), new(samlsp.EntityIDs)
 	key, cert := cfg.SAML.KeyPair()
 	sps := make(map[string]*samlsp.SP, len(cfg.IdentityProviders))
 	for _, idp := range cfg.IdentityProviders {
@@ -87,11 +87,14 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 			Key:         key,
 			Certificate: cert,
 			Metadata: samlsp.MetadataSource{
-				File:       idp.Metadata.File,
-				URL:        idp.Metadata.URL,
-				SignerFile: idp.Metadata.SignerFile,
-				Refresh:    idp.Metadata.Refresh,
+				File:         idp.Metadata.File,
+				URL:          idp.Metadata.URL,
+				AllowPrivate: idp.Metadata.AllowPrivate,
+				EntityID:     idp.Metadata.EntityID,
+				SignerFile:   idp.Metadata.SignerFile,
+				Refresh:      idp.Metadata.Refresh,
 			},
+			EntityIDs:       entityIDs,
 			AllowEncryption: idp.Encryption.Allow,
 			Unsolicited:     idp.IDPInitiated == "accept",
 			Replay:          replay,
