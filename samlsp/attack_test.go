@@ -1,7 +1,6 @@
 package samlsp_test
 
 import (
-	"crypto/x509"
 	"strings"
 	"testing"
 	"time"
@@ -349,67 +348,4 @@ func TestAttacksOnNames(t *testing.T) {
 		{"A42c", "an empty namespace name of a prefix", nil, once("<samlp:Status>", `<samlp:Status xmlns:x="">`), "namespace"},
 		{"A42d", "xml as another prefix", nil, once("<samlp:Status>", `<samlp:Status xmlns:x="http://www.w3.org/XML/1998/namespace">`), "namespace"},
 	})
-}
-
-// The certificates of the metadata, and nothing else, say what is signed.
-func TestRolloverOfKeys(t *testing.T) {
-	t.Parallel()
-	oldKey, oldCertificate := idpKeys[0]()
-	newKey, newCertificate := idpKeys[1]()
-	r := newRig(t, nil)
-	use := func(certificates ...*x509.Certificate) {
-		t.Helper()
-		m := r.idp.Metadata()
-		m.Certificates = certificates
-		r.writeMetadata(m)
-		if _, err := r.sp.Refresh(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tests := []struct {
-		number, what string
-		metadata     []*x509.Certificate
-		sign         samltest.Signature
-		check        string
-	}{
-		{"C45a", "two certificates, the new key, with KeyInfo", []*x509.Certificate{oldCertificate, newCertificate},
-			samltest.Signature{Key: newKey, Certificate: newCertificate}, accept},
-		{"C45b", "two certificates, the old key, without KeyInfo", []*x509.Certificate{newCertificate, oldCertificate},
-			samltest.Signature{Key: oldKey, KeyInfo: samltest.KeyInfoNone}, accept},
-		{"C45c", "KeyInfo names the certificate of the other key", []*x509.Certificate{oldCertificate, newCertificate},
-			samltest.Signature{Key: newKey, Certificate: oldCertificate}, accept},
-		{"C47", "the old key, whose certificate is gone", []*x509.Certificate{newCertificate},
-			samltest.Signature{Key: oldKey, Certificate: oldCertificate}, "signature"},
-		{"C47b", "the new key after that", []*x509.Certificate{newCertificate},
-			samltest.Signature{Key: newKey, Certificate: newCertificate}, accept},
-	}
-	for _, test := range tests {
-		t.Run(test.number, func(t *testing.T) {
-			use(test.metadata...)
-			m := r.good()
-			m.Signature = test.sign
-			id, err := r.finish(m)
-			if test.check != accept {
-				wantRefusal(t, id, err, test.check)
-			} else if err != nil {
-				t.Errorf("%s: %v", test.what, err)
-			}
-		})
-	}
-}
-
-// C46: what an expired certificate signs is refused, and by a name of its own,
-// since it is the operator who has to act.
-func TestExpiredCertificate(t *testing.T) {
-	t.Parallel()
-	r, _ := newExpiredRig(t)
-	id, err := r.finish(r.good())
-	wantRefusal(t, id, err, "certificate_expired")
-	change, err := r.sp.Refresh(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(change.Expired) != 1 || change.Changed {
-		t.Errorf("Refresh = %+v, want one expired certificate and no change", change)
-	}
 }
