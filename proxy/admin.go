@@ -12,7 +12,7 @@ import (
 // not be on the public listener.
 //
 // /healthz answers 200 as long as the process does. /readyz answers 200 while
-// visitors may be sent here, else 503 with the reason.
+// visitors may be sent here, else 503 with the reason. /metrics is for Prometheus.
 func (g *Gateway) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -23,6 +23,7 @@ func (g *Gateway) Admin() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	mux.Handle("GET /metrics", g.metrics.handler())
 	return mux
 }
 

@@ -91,7 +91,7 @@ func (g *Gateway) finish(ev *event, w *recorder, r *http.Request) {
 	}
 }
 
-// logLogin logs what came of a response from an identity provider.
+// logLogin logs, and counts, what came of a response from an identity provider.
 func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err error) {
 	g.audit(outcome.Events...)
 	fields := []zap.Field{
@@ -106,7 +106,9 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 	if !ok {
 		p = unavailable(err)
 	}
-	if refusal, ok := errors.AsType[*samlsp.Refusal](err); ok {
+	refusal, ok := errors.AsType[*samlsp.Refusal](err)
+	g.metrics.failed(idp, p.code, refusal)
+	if ok {
 		fields = append(fields, zap.String("check", refusal.Check), zap.String("got", refusal.Got), zap.String("want", refusal.Want))
 	}
 	if refusal, ok := errors.AsType[*provision.Refusal](err); ok {

@@ -22,6 +22,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log"
 	"net/http"
@@ -44,13 +45,17 @@ import (
 // storeTimeout is how long the store may take to answer for one request.
 const storeTimeout = time.Second
 
-// Options are the parts that a gateway is made of. All are required.
+// Options are the parts that a gateway is made of. All but TLS are required.
 type Options struct {
 	Config *config.Config
 	Redis  redis.UniversalClient
 	IdPs   map[string]*samlsp.SP // by the name in Config
 	Users  *provision.Registry
 	Log    *zap.Logger
+
+	// TLS returns the certificate that visitors' browsers are shown. It may be
+	// nil, and return nil.
+	TLS func() *x509.Certificate
 }
 
 // A Gateway answers visitors' requests. Make one with [New].
@@ -63,6 +68,9 @@ type Gateway struct {
 	apps    map[string][]*app // by host, base's included
 	idps    map[string]idp
 	trusted []netip.Prefix
+
+	certificate *x509.Certificate        // of our SAML key
+	tls         func() *x509.Certificate // of [Options]
 
 	users    *provision.Registry
 	sessions *session.Store
@@ -81,6 +89,13 @@ type shared struct {
 	upstreams
 	newest   atomic.Pointer[Gateway] // the one that answers
 	draining atomic.Bool
+	metrics  *metrics
+}
+
+func newShared() *shared {
+	s := &shared{upstreams: newUpstreams()}
+	s.metrics = newMetrics(&s.newest)
+	return s
 }
 
 // logs are where the lines go.
@@ -99,7 +114,7 @@ type idp struct {
 
 // New returns a gateway. It asks nothing of the network.
 func New(o Options) (*Gateway, error) {
-	g, err := build(o, &shared{upstreams: newUpstreams()})
+	g, err := build(o, newShared())
 	if err == nil {
 		g.newest.Store(g)
 	}
@@ -133,12 +148,13 @@ func build(o Options, s *shared) (*Gateway, error) {
 	}
 	g := &Gateway{
 		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies,
-		users: o.Users, redis: o.Redis, shared: s,
+		users: o.Users, redis: o.Redis, tls: o.TLS, shared: s,
 		logs: logs{
 			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
 		},
 		now: time.Now,
 	}
+	_, g.certificate = o.Config.SAML.KeyPair()
 	clock := func() time.Time { return g.now() }
 	g.sessions = &session.Store{
 		Redis: o.Redis, Prefix: o.Config.Redis.KeyPrefix,

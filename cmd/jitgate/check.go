@@ -28,7 +28,8 @@ func checkCommand(std stdio) *cobra.Command {
 		Short: "Check the configuration and say everything that is wrong with it",
 		Long: `check reads the configuration and the files it names, and prints every problem
 at once: those of the configuration itself as file:line:column: key: what is
-wrong and what to write instead.
+wrong and what to write instead. Certificates that end within 30 days are warned
+of on standard error.
 
 With --online it also asks Redis, loads metadata from its URLs, connects to each
 upstream, and looks whether all that is stored of users agrees: records, indexes
@@ -74,7 +75,7 @@ func count(n int, what string) string {
 	switch {
 	case n == 1:
 		return "1 " + what
-	case strings.HasSuffix(what, "y"):
+	case strings.HasSuffix(what, "y") && !strings.HasSuffix(what, "ay"):
 		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
 	}
 	return fmt.Sprintf("%d %ss", n, what)
@@ -89,13 +90,10 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 		return []error{err}
 	}
 	defer g.close()
-	var errs []error
-	for _, idp := range cfg.IdentityProviders {
-		if idp.Metadata.File == "" && !online {
-			continue
-		}
-		if err := bounded(ctx, func(ctx context.Context) error { _, err := g.idps[idp.Name].Refresh(ctx); return err }); err != nil {
-			errs = append(errs, fmt.Errorf("identity provider %q: %w", idp.Name, err))
+	errs := checkMetadata(ctx, g, online)
+	for _, c := range g.proxy.Certificates() {
+		if now := time.Now(); endsSoon(c, now) {
+			fmt.Fprintln(std.err, "jitgate: warning:", endWarning(c, now))
 		}
 	}
 	if !online {
@@ -109,6 +107,20 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 	for _, app := range cfg.Apps {
 		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {
 			errs = append(errs, fmt.Errorf("app %q: upstream %s: %w", app.Name, app.Upstream, err))
+		}
+	}
+	return errs
+}
+
+// checkMetadata loads the metadata that is in files and, online, at URLs.
+func checkMetadata(ctx context.Context, g *gateway, online bool) []error {
+	var errs []error
+	for _, idp := range g.cfg.IdentityProviders {
+		if idp.Metadata.File == "" && !online {
+			continue
+		}
+		if err := bounded(ctx, func(ctx context.Context) error { _, err := g.idps[idp.Name].Refresh(ctx); return err }); err != nil {
+			errs = append(errs, fmt.Errorf("identity provider %q: %w", idp.Name, err))
 		}
 	}
 	return errs

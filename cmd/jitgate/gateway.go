@@ -64,7 +64,11 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 	if err != nil {
 		return proxy.Options{}, err
 	}
-	return proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log}, nil
+	o := proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log}
+	if g.tls != nil {
+		o.TLS = g.tls.leaf
+	}
+	return o, nil
 }
 
 // serviceProviders makes one service provider for each IdP of cfg. Where no
@@ -126,13 +130,14 @@ func readMetadataFiles(ctx context.Context, cfg *config.Config, idps map[string]
 
 // keepFresh loads every IdP's metadata again and again until ctx ends, or stop
 // is called, which waits for the end. The last good metadata stays in use when a
-// load goes wrong.
+// load goes wrong. It also warns of certificates that end soon.
 func (g *gateway) keepFresh(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	for name, sp := range g.idps {
 		all.Go(func() { refreshUntilDone(ctx, name, sp, g.log) })
 	}
+	all.Go(func() { watchCertificates(ctx, g.proxy.Certificates, g.log) })
 	return func() {
 		cancel()
 		all.Wait()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,12 +111,21 @@ func replaceInFile(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
 }
 
-// writeIdPMetadata FILE writes the metadata of a new identity provider.
+// writeIdPMetadata FILE [DAYS] writes the metadata of a new identity provider, whose
+// certificate ends in so many days.
 func writeIdPMetadata(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: idpmetadata FILE")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: idpmetadata FILE [DAYS]")
 	}
-	idp, err := samltest.New(samltest.Options{URL: "https://idp.acme.example"})
+	o := samltest.Options{URL: "https://idp.acme.example"}
+	if len(args) == 2 {
+		days, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		now := time.Now()
+		o.Key, o.Certificate, err = samltest.SelfSigned("idp", 2048, now.AddDate(-1, 0, 0), now.AddDate(0, 0, days).Add(time.Hour))
+		ts.Check(err)
+	}
+	idp, err := samltest.New(o)
 	ts.Check(err)
 	metadata, err := idp.Metadata().XML()
 	ts.Check(err)

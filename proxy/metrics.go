@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"cmp"
+	"crypto/x509"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/jitgate/jitgate/samlsp"
+)
+
+// What a [Certificate] is for.
+const (
+	UseIdP    = "idp_signing"     // an identity provider signs responses with it
+	UseSigner = "metadata_signer" // an identity provider's metadata has to be signed with it
+	UseSP     = "sp"              // identity providers know us by it
+	UseTLS    = "tls"             // visitors' browsers know us by it
+)
+
+// A Certificate is one that sign-ins rely on.
+type Certificate struct {
+	*x509.Certificate
+	Use string // one of those above
+	IdP string // the name of the identity provider; "" for our own
+}
+
+// Certificates returns those of the configuration in use, and of the metadata
+// that is loaded.
+func (g *Gateway) Certificates() []Certificate {
+	g = g.newest.Load()
+	var list []Certificate
+	add := func(use, idp string, certificates ...*x509.Certificate) {
+		for _, c := range certificates {
+			if c != nil {
+				list = append(list, Certificate{c, use, idp})
+			}
+		}
+	}
+	add(UseSP, "", g.certificate)
+	if g.tls != nil {
+		add(UseTLS, "", g.tls())
+	}
+	for name, idp := range g.idps {
+		s := idp.Status()
+		add(UseIdP, name, s.Certificates...)
+		add(UseSigner, name, s.Signers...)
+	}
+	slices.SortStableFunc(list, func(a, b Certificate) int {
+		return cmp.Or(cmp.Compare(a.IdP, b.IdP), cmp.Compare(a.Use, b.Use), a.NotAfter.Compare(b.NotAfter))
+	})
+	return list
+}
+
+// metrics are what the monitoring is told. Every label has a closed set of
+// values: names of the configuration, and words of our own. Nothing that a
+// client sends is a label, or each could make new series without end.
+type metrics struct {
+	registry *prometheus.Registry
+	failures *prometheus.CounterVec // of logins
+}
+
+// newMetrics returns metrics of the gateway that is newest at each time.
+func newMetrics(newest *atomic.Pointer[Gateway]) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jitgate_login_failures_total",
+			Help: "Responses of an identity provider that signed nobody in, by error code and, of saml_invalid and saml_replayed, by the check that failed.",
+		}, []string{"idp", "code", "check"}),
+	}
+	m.registry.MustRegister(m.failures, collector{newest})
+	return m
+}
+
+// failed counts a login that came to nothing.
+func (m *metrics) failed(idp, code string, refusal *samlsp.Refusal) {
+	check := ""
+	if refusal != nil {
+		check = refusal.Check
+	}
+	m.failures.WithLabelValues(idp, code, check).Inc()
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+// A collector tells what certificates and metadata are in use when it is asked.
+type collector struct{ newest *atomic.Pointer[Gateway] }
+
+var (
+	certificateEnds = prometheus.NewDesc("jitgate_certificate_expiry_timestamp_seconds",
+		"End of the certificate that ends first, or last, of those for one use.", []string{"use", "idp", "which"}, nil)
+	metadataUsable = prometheus.NewDesc("jitgate_metadata_usable",
+		"1 while people can sign in by the identity provider's metadata: it was loaded, and is not past its validUntil.", []string{"idp"}, nil)
+	metadataLoaded = prometheus.NewDesc("jitgate_metadata_last_success_timestamp_seconds",
+		"When the identity provider's metadata was last read and found good.", []string{"idp"}, nil)
+	metadataEnds = prometheus.NewDesc("jitgate_metadata_valid_until_timestamp_seconds",
+		"The validUntil of the identity provider's metadata, if it has one.", []string{"idp"}, nil)
+	metadataFailures = prometheus.NewDesc("jitgate_metadata_refresh_failures_total",
+		"Times that the identity provider's metadata could not be read, or was refused.", []string{"idp"}, nil)
+)
+
+// Describe and Collect are what makes it a [prometheus.Collector].
+func (c collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{certificateEnds, metadataUsable, metadataLoaded, metadataEnds, metadataFailures} {
+		to <- d
+	}
+}
+
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	g := c.newest.Load()
+	for name, idp := range g.idps {
+		s := idp.Status()
+		usable := 0.0
+		if idp.Ready() == nil {
+			usable = 1
+		}
+		to <- prometheus.MustNewConstMetric(metadataUsable, prometheus.GaugeValue, usable, name)
+		to <- prometheus.MustNewConstMetric(metadataFailures, prometheus.CounterValue, float64(s.Failed), name)
+		if !s.Loaded.IsZero() {
+			to <- prometheus.MustNewConstMetric(metadataLoaded, prometheus.GaugeValue, unix(s.Loaded), name)
+		}
+		if !s.ValidUntil.IsZero() {
+			to <- prometheus.MustNewConstMetric(metadataEnds, prometheus.GaugeValue, unix(s.ValidUntil), name)
+		}
+	}
+	// Those for one use are side by side, in the order of their ends.
+	list := g.Certificates()
+	same := func(a, b Certificate) bool { return a.Use == b.Use && a.IdP == b.IdP }
+	for i, certificate := range list {
+		if i == 0 || !same(list[i-1], certificate) {
+			to <- certificateEnd(certificate, "first")
+		}
+		if i == len(list)-1 || !same(certificate, list[i+1]) {
+			to <- certificateEnd(certificate, "last")
+		}
+	}
+}
+
+func certificateEnd(c Certificate, which string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(certificateEnds, prometheus.GaugeValue, unix(c.NotAfter), c.Use, c.IdP, which)
+}
+
+func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
