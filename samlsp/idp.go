@@ -10,7 +10,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -192,69 +191,11 @@ func parseDuration(s string) time.Duration {
 	return time.Duration(min(seconds, (365*day).Seconds())) * time.Second
 }
 
-// Limits of metadata, far above what IdPs send.
-const (
-	maxMetadataDepth    = 64
-	maxMetadataElements = 10_000
-)
-
-// scanMetadata returns why data is not to be read at all, before anything is
-// built of it: what XML has beyond elements and text, nesting and numbers out of
-// all proportion, and an attribute twice, of which readers take either one.
-func scanMetadata(data []byte) error {
-	decoder := xml.NewDecoder(bytes.NewReader(data))
-	depth, elements, roots := 0, 0, 0
-	for {
-		token, err := decoder.RawToken()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return errors.New("not an XML document of SAML metadata")
-		}
-		switch t := token.(type) {
-		case xml.Directive:
-			return errors.New("it has a DOCTYPE")
-		case xml.StartElement:
-			if depth == 0 {
-				roots++
-			}
-			depth, elements = depth+1, elements+1
-			for i, a := range t.Attr {
-				if slices.ContainsFunc(t.Attr[:i], func(b xml.Attr) bool {
-					return a.Name.Local == b.Name.Local && a.Name.Space != "xmlns" && b.Name.Space != "xmlns"
-				}) {
-					return fmt.Errorf("attribute %q is there twice", clip(a.Name.Local))
-				}
-			}
-		case xml.EndElement:
-			depth--
-		case xml.CharData:
-			if depth == 0 && len(bytes.TrimSpace(bytes.TrimPrefix(t, []byte("\ufeff")))) > 0 {
-				return errors.New("not an XML document of SAML metadata")
-			}
-		}
-		if depth > maxMetadataDepth || elements > maxMetadataElements {
-			return fmt.Errorf("elements more than %d, or more than %d deep", maxMetadataElements, maxMetadataDepth)
-		}
-	}
-	if roots != 1 {
-		return errors.New("not an XML document of SAML metadata")
-	}
-	return nil
-}
-
-// mistakable reports whether encoding/xml takes two attributes for the same one:
-// it does not look at the prefix.
-func mistakable(a, b xml.Name) bool {
-	return a == b || a.Local == b.Local && a.Space != "xmlns" && b.Space != "xmlns"
-}
-
 // parseMetadata returns the one IdP in the metadata.
 func parseMetadata(data []byte, now time.Time) (*idp, error) {
 	var root entityXML
 	if err := xml.Unmarshal(data, &root); err != nil {
-		return nil, errors.New("not an XML document of SAML metadata")
+		return nil, errNotMetadata
 	}
 	var found catalogue
 	if err := found.add(&root, validity{}); err != nil {

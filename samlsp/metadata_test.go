@@ -85,6 +85,15 @@ func aggregate(attributes, more string) func(*samltest.Metadata) {
 	})
 }
 
+// numbered returns n attributes, all different.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ` a%d="x"`, i)
+	}
+	return b.String()
+}
+
 // other is the metadata of another entity.
 func other(entityID, role string) string {
 	return `<EntityDescriptor entityID="` + entityID + `"><` + role + ` protocolSupportEnumeration="` + samltest.NSProtocol + `"/></EntityDescriptor>`
@@ -127,7 +136,8 @@ func TestMetadataDocument(t *testing.T) {
 		{"F13 text after it", around("\n", "\n"), around("", "x"), "not an XML document"},
 		{"F13 DOCTYPE", around(`<?xml version="1.0"?>`, ""), around(`<!DOCTYPE x [<!ENTITY e "x">]>`, ""), "DOCTYPE"},
 		{"F13 elements deep inside", inside(deep(40)), inside(deep(5000)), "deep"},
-		{"F13 elements without number", inside(strings.Repeat("<x/>", 1000)), inside(strings.Repeat("<x/>", 50_000)), "elements more than"},
+		{"F13 elements without number", inside(strings.Repeat("<x/>", 1000)), inside(strings.Repeat("<x/>", 50_000)), "more than"},
+		{"F13 attributes without number", inside("<x" + numbered(50) + "/>"), inside("<x" + numbered(70_000) + "/>"), "more than"},
 		{"F13 expired", validUntil(time.Hour), validUntil(-time.Minute), "expired"},
 		{"F13 expired role", roleUntil("2999-01-01T00:00:00Z"), roleUntil("2020-01-01T00:00:00Z"), "expired"},
 		{"F13 expired aggregate", aggregate(`validUntil="2999-01-01T00:00:00Z"`, ""), aggregate(`validUntil="2020-01-01T00:00:00Z"`, ""), "expired"},
