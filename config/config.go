@@ -98,8 +98,8 @@ type Admin struct {
 	// of a socket's path. Default: none, and those commands do not work.
 	Socket string `yaml:"socket"`
 
-	// Listen is the address of /healthz and /readyz, like 127.0.0.1:9090. It
-	// has no sign-in, so keep it from visitors. Default: none.
+	// Listen is the address of /healthz, /readyz and /metrics, like
+	// 127.0.0.1:9090. It has no sign-in, so keep it from visitors. Default: none.
 	Listen string `yaml:"listen"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,13 +28,16 @@ func TestWatchCertificates(t *testing.T) {
 				Use:         proxy.UseIdP, IdP: name,
 			}
 		}
-		list := []proxy.Certificate{certificate("soon", 10*day-time.Hour), certificate("later", 42*day), certificate("never", 400*day)}
+		soonest, later := certificate("soon", 10*day-time.Hour), certificate("later", 42*day)
+		var list atomic.Pointer[[]proxy.Certificate]
+		use := func(now ...proxy.Certificate) { list.Store(&now) }
+		use(soonest, later, certificate("never", 400*day))
 		core, logs := observer.New(zap.InfoLevel)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			watchCertificates(ctx, func() []proxy.Certificate { return list }, zap.New(core))
+			watchCertificates(ctx, func() []proxy.Certificate { return *list.Load() }, zap.New(core))
 		}()
 		// want looks at the warnings since it was asked last: of whom, and how many.
 		want := func(when, text string, want map[string]int) {
@@ -53,17 +57,17 @@ func TestWatchCertificates(t *testing.T) {
 		const soon, ended = "certificate ends soon", "certificate has ended"
 		time.Sleep(time.Second)
 		want("at the start", soon, map[string]int{"soon": 1})
-		list = append(list, certificate("new", 20*day))
+		use(soonest, later, certificate("new", 20*day))
 		time.Sleep(time.Minute)
 		want("when one is new", soon, map[string]int{"new": 1})
 		time.Sleep(5*day - time.Hour)
 		want("after five days", soon, map[string]int{"soon": 4, "new": 4})
-		list = append(list[1:3:3], list[0])
+		use(later, soonest)
 		time.Sleep(4*day + 2*time.Hour)
 		want("without the new one", soon, map[string]int{"soon": 5})
 		time.Sleep(day)
 		want("after its end", ended, map[string]int{"soon": 1})
-		list = list[:1]
+		use(later)
 		time.Sleep(5 * day)
 		want("when nothing ends soon", soon, map[string]int{"later": 4})
 		cancel()

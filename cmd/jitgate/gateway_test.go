@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +22,9 @@ import (
 )
 
 // TestMetadataStaysBroken has metadata that can't be loaded for a day, by a clock
-// of its own, and then
-// can. The pauses between the tries once grew until they overflowed.
+// of its own, and then can. The pauses between the tries once grew until they
+// overflowed. After that the identity provider takes another key, and all that
+// came and went is on record.
 func TestMetadataStaysBroken(t *testing.T) {
 	t.Parallel()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -40,6 +44,16 @@ func TestMetadataStaysBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	good, err := idp.Metadata().XML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := idp.BeginRollover(); err != nil {
+		t.Fatal(err)
+	}
+	second := idp.Certificates()[1]
+	m := idp.Metadata()
+	m.Certificates = []*x509.Certificate{second}
+	next, err := m.XML()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +88,36 @@ func TestMetadataStaysBroken(t *testing.T) {
 		if logs.FilterMessage("metadata loaded").Len() != 1 {
 			t.Errorf("metadata that is good again was loaded %d times, want once", logs.FilterMessage("metadata loaded").Len())
 		}
+		first := idp.Certificates()[0]
+		wantKeys(t, logs, []*x509.Certificate{first}, nil)
+		if err := os.WriteFile(file, next, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Hour)
+		wantKeys(t, logs, []*x509.Certificate{second}, []*x509.Certificate{first})
 		cancel()
 		<-done
 	})
+}
+
+// wantKeys looks at what the log has of metadata since it was asked last: one line,
+// with the fingerprints of these certificates.
+func wantKeys(t *testing.T, logs *observer.ObservedLogs, added, removed []*x509.Certificate) {
+	t.Helper()
+	entries := logs.FilterMessage("metadata loaded").AllUntimed()
+	logs.TakeAll()
+	if len(entries) != 1 {
+		t.Errorf("%d lines, want 1", len(entries))
+		return
+	}
+	for field, certificates := range map[string][]*x509.Certificate{"certificates_added": added, "certificates_removed": removed} {
+		want := []any{}
+		for _, c := range certificates {
+			sum := sha256.Sum256(c.Raw)
+			want = append(want, hex.EncodeToString(sum[:]))
+		}
+		if got := entries[0].ContextMap()[field]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s = %v, want %v", field, got, want)
+		}
+	}
 }
