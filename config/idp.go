@@ -74,9 +74,11 @@ type Metadata struct {
 	// metadata services of clouds, are always refused. Default: false.
 	AllowPrivate bool `yaml:"allow_private"`
 
-	// EntityID is the only one that is accepted in it; write it where one signer
-	// signs the metadata of many IdPs. Default: any, and of a URL the first one
-	// that is found, as long as the process runs. Two IdPs here can't have the same.
+	// EntityID is the only one that is accepted in it. Write it where one signer
+	// signs the metadata of many IdPs, and where other IdPs here are run by people
+	// who might claim it: two can't have the same, and without this key the one
+	// that is loaded first has it. Default: any, and of a URL the first one that is
+	// found, as long as the process runs.
 	EntityID string `yaml:"entity_id"`
 
 	// Refresh is the time between two looks at it, at least 1s; less, where the

@@ -145,6 +145,17 @@ func TestEntityIDsAreUnique(t *testing.T) {
 			t.Error("metadata is not inherited")
 		}
 	})
+	t.Run("F13 entityID that another IdP is configured with", func(t *testing.T) {
+		t.Parallel()
+		p := newPair(t)
+		p.o[0].Metadata.EntityID = p.idps[0].EntityID()
+		p.write(1, p.idps[0].EntityID())
+		sps := p.start()
+		p.load(sps[1], taken) // though it comes first
+		p.load(sps[0], "")
+		p.write(1, p.idps[1].EntityID())
+		p.load(sps[1], "")
+	})
 	t.Run("F13 entityID that is not the configured one", func(t *testing.T) {
 		t.Parallel()
 		r, s := newURLRig(t, nil)

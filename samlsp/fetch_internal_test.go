@@ -171,8 +171,26 @@ func TestMetadataAddress(t *testing.T) {
 			}
 		})
 	}
-	if _, err := New(withURL(t, "http://idp.acme.example/md")); err == nil {
-		t.Error("F13: an http URL is accepted")
+}
+
+func TestMetadataURLs(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ name, attack, honest string }{
+		{"F13 http URL", "http://idp.acme.example/md", "https://idp.acme.example/md"},
+		{"F13 http URL of a private address", "http://10.0.0.1/md", "https://10.0.0.1/md"},
+		{"F13 http URL of a host that begins as loopback", "http://127.0.0.1.evil.example/md", "http://127.0.0.1/md"},
+		{"F13 http URL of a host that ends nearly as loopback", "http://notlocalhost/md", "http://idp.localhost/md"},
+		{"F13 file: URL", "file:///etc/passwd", "https://idp.acme.example/etc/passwd"},
+		{"F13 URL with a password", "https://ann:secret@idp.acme.example/", "https://idp.acme.example/"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if _, err := New(withURL(t, row.attack)); err == nil {
+				t.Errorf("%s is accepted", row.attack)
+			}
+			if _, err := New(withURL(t, row.honest)); err != nil {
+				t.Errorf("the honest one: %v", err)
+			}
+		})
 	}
 }
 

@@ -105,8 +105,9 @@ type MetadataSource struct {
 	// addresses, and those where clouds hand out credentials, are refused all the
 	// same.
 	AllowPrivate bool
-	// EntityID is the only one that is accepted. Empty: the one that is found
-	// first is, from a URL, the only one from then on.
+	// EntityID is the only one that is accepted, and is no other SP's even before
+	// metadata is loaded. Empty: the one that is found first is, from a URL, the
+	// only one from then on.
 	EntityID string
 	// SignerFile holds certificates in PEM. Where it is set, metadata without an
 	// enveloped signature that verifies with one of them is refused.
@@ -175,7 +176,13 @@ func New(o Options) (*SP, error) {
 			return nil, fmt.Errorf("encryption %q: not aes128-cbc, aes192-cbc, aes256-cbc or unsigned-response", what)
 		}
 	}
-	return sp, sp.openSource()
+	if err := sp.openSource(); err != nil {
+		return nil, err
+	}
+	if id := o.Metadata.EntityID; id != "" {
+		return sp, o.EntityIDs.take(sp, id)
+	}
+	return sp, nil
 }
 
 // openSource checks the metadata source, and reads the signers' certificates.
