@@ -208,8 +208,15 @@ func (r *report) checkMetadataURL(key string, m *Metadata) {
 		r.add(key, "%q has a user name, a password or a fragment in it; write it without", show(m.URL))
 	case u.Scheme == "http" && !loopback(strings.ToLower(u.Hostname())):
 		r.add(key, "%q is not safe: whoever is in between could name their own keys; write https, or fetch it to a file", m.URL)
+	default:
+		r.checkMetadataHost(key, u.Hostname(), m)
 	}
-	addr, _ := netip.ParseAddr(u.Hostname())
+}
+
+// checkMetadataHost checks a host that is written as an address. What a name leads
+// to is looked at whenever the metadata is asked for.
+func (r *report) checkMetadataHost(key, host string, m *Metadata) {
+	addr, _ := netip.ParseAddr(host)
 	switch addr = addr.Unmap(); {
 	case addr.IsPrivate() && !m.AllowPrivate:
 		r.add(key, "%q is in a private network; add allow_private: true, if the IdP is there", m.URL)

@@ -97,7 +97,7 @@ var (
 	certificateEnds = prometheus.NewDesc("jitgate_certificate_expiry_timestamp_seconds",
 		"End of the certificate that ends first, or last, of those for one use.", []string{"use", "idp", "which"}, nil)
 	metadataUsable = prometheus.NewDesc("jitgate_metadata_usable",
-		"1 while people can sign in by the identity provider's metadata: it was loaded, and is not past its validUntil.", []string{"idp"}, nil)
+		"1 while there is metadata of the identity provider that is not past its validUntil, else 0 and nobody can sign in.", []string{"idp"}, nil)
 	metadataLoaded = prometheus.NewDesc("jitgate_metadata_last_success_timestamp_seconds",
 		"When the identity provider's metadata was last read and found good.", []string{"idp"}, nil)
 	metadataEnds = prometheus.NewDesc("jitgate_metadata_valid_until_timestamp_seconds",

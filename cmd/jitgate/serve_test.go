@@ -119,6 +119,9 @@ func TestCertificate(t *testing.T) {
 		if !pair.Leaf.Equal(want.Certificate) {
 			t.Errorf("serial %d %s, want %d", pair.Leaf.SerialNumber, when, want.SerialNumber)
 		}
+		if leaf := c.leaf(); !leaf.Equal(want.Certificate) {
+			t.Errorf("the monitoring is told of serial %d %s, want %d", leaf.SerialNumber, when, want.SerialNumber)
+		}
 	}
 	now := time.Now()
 	check(now, first, "at first")
