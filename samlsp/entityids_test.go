@@ -208,6 +208,11 @@ func TestMetadataStatus(t *testing.T) {
 	if !next.Inherit(r.sp) {
 		t.Fatal("nothing is inherited")
 	}
+	o := r.o
+	o.Metadata.AllowPrivate = true
+	if other, err := samlsp.New(o); err != nil || other.Inherit(r.sp) {
+		t.Errorf("New: %v, or metadata is inherited that may come from elsewhere", err)
+	}
 	end := time.Now().Add(time.Hour).Truncate(time.Millisecond)
 	s.serve(func(w http.ResponseWriter, _ *http.Request) {
 		m := s.idp.Metadata()

@@ -75,8 +75,9 @@ func (sp *SP) admit(next *idp) error {
 // source, and reports whether it was. It is for an SP that takes old's place.
 func (sp *SP) Inherit(old *SP) bool {
 	a, b := sp.o.Metadata, old.o.Metadata
+	a.Refresh, a.SignerFile = b.Refresh, b.SignerFile // it is what the file holds that counts
 	loaded := old.idp.Load()
-	if a.File != b.File || a.URL != b.URL || a.EntityID != b.EntityID || !slices.EqualFunc(sp.signers, old.signers, (*x509.Certificate).Equal) || loaded == nil {
+	if a != b || !slices.EqualFunc(sp.signers, old.signers, (*x509.Certificate).Equal) || loaded == nil {
 		return false
 	}
 	// A file is read again before it is used: two may have changed places.
