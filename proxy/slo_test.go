@@ -133,6 +133,45 @@ func TestLogoutFromIdP(t *testing.T) {
 	})
 }
 
+// TestLogoutOfAll: a request that names no session is about all that the user has
+// from that identity provider, under whatever NameID; and about all users whom it
+// has called by that one.
+func TestLogoutOfAll(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		var names []string
+		s := newSite(t, rdb, setup{idpSetup: func(o *samltest.Options) {
+			o.Adjust = func(m *samltest.Message) {
+				m.NameID = samltest.NameID{Value: samltest.NewID(), Format: samltest.NameIDTransient}
+				names = append(names, m.NameID.Value)
+			}
+		}})
+		laptop, phone := s.signedIn("ann", s.url("wiki", "/")), s.signedIn("ann", s.url("wiki", "/"))
+		first := samltest.NameID{Value: names[0], Format: samltest.NameIDTransient}
+		if res, body := s.sendLogout(s.browser(), s.idp.GoodLogout(s.url("sso", sloPath), first), sloPath); res.StatusCode != 303 {
+			t.Fatalf("%d %s", res.StatusCode, body)
+		}
+		s.asks(laptop, "wiki", "/x", 401)
+		s.asks(phone, "wiki", "/x", 401)
+
+		s = newSite(t, rdb, setup{})
+		before := s.signedIn("ann", s.url("wiki", "/"))
+		s.idp.SetAttribute("ann", "userName", "anna")
+		s.idp.SetAttribute("ann", "email", "anna@acme.example")
+		after := s.signedIn("ann", s.url("wiki", "/"))
+		if res, body := s.sendLogout(s.browser(), s.idp.GoodLogout(s.url("sso", sloPath), annName), sloPath); res.StatusCode != 303 {
+			t.Fatalf("%d %s", res.StatusCode, body)
+		}
+		s.asks(before, "wiki", "/x", 401)
+		s.asks(after, "wiki", "/x", 401)
+		for _, user := range []string{"ann", "anna"} {
+			if events := s.events("event=logout&user=" + user); events != "logout" {
+				t.Errorf("the trail of %s: %q, want one logout", user, events)
+			}
+		}
+	})
+}
+
 // TestLogoutAttacks is what is left of part F of the catalogue: rows that take a
 // gateway to see.
 func TestLogoutAttacks(t *testing.T) {
@@ -193,7 +232,8 @@ func TestLogoutAttacks(t *testing.T) {
 			s.asks(b, "wiki", "/x", 401)
 		})
 		t.Run("F11 LogoutResponse to no sign-out of this browser", func(t *testing.T) {
-			s := newSite(t, rdb, setup{})
+			s := newSite(t, rdb, setup{idps: `
+  - {name: other, directory: other, metadata: {file: second.xml}}`})
 			answer := s.idp.GoodLogoutAnswer(s.url("sso", sloPath), "id-x")
 			refused := func(why string, b *testenv.Browser) {
 				t.Helper()
@@ -212,6 +252,18 @@ func TestLogoutAttacks(t *testing.T) {
 			}
 			if res, _ := s.get(s.browser(), s.url("sso", sloPath)+"?"+query); res.StatusCode != 403 {
 				t.Errorf("in another browser: %d, want 403", res.StatusCode)
+			}
+			s.clock.Add(loginLifetime)
+			if res, _ := s.get(b, s.url("sso", sloPath)+"?"+query); res.StatusCode != 403 {
+				t.Errorf("15 minutes later: %d, want 403", res.StatusCode)
+			}
+			s.clock.Add(-loginLifetime)
+			other, err := s.second.GoodLogoutAnswer(s.url("sso", "/.jitgate/saml/other/slo"), id).Query(state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res, _ := s.get(b, s.url("sso", "/.jitgate/saml/other/slo")+"?"+other); res.StatusCode != 403 {
+				t.Errorf("of another identity provider: %d, want 403", res.StatusCode)
 			}
 			if res, _ := s.get(b, s.url("sso", sloPath)+"?"+query); res.StatusCode != 303 || res.Header.Get("Location") != s.url("sso", "/.jitgate/logout?idp=everywhere") {
 				t.Errorf("the honest twin: %d to %q", res.StatusCode, res.Header.Get("Location"))

@@ -292,6 +292,10 @@ func TestLogoutAttacks(t *testing.T) {
 			return s
 		}, "wrong_parameters"},
 		{"F05 SAMLRequest once more under a name in escapes", nil, octets(func(q string) string { return q + "&%53AMLRequest=x" }), "wrong_parameters"},
+		{"F05 SAMLRequest under a name in escapes alone", nil, signedOctets(func(m string) string { return "%53AMLRequest=" + m + alg }), "wrong_parameters"},
+		{"F05 a parameter in another one's value, where ; separates too", nil, signedOctets(func(m string) string {
+			return "SAMLRequest=" + m + "&RelayState=x;SAMLResponse=y" + alg
+		}), "wrong_parameters"},
 		{"F06 octets encoded anew", nil, octets(func(q string) string { return strings.Replace(q, "RelayState=state", "RelayState=%73tate", 1) }), "signature"},
 		{"F06 octets escaped in lower case", nil, octets(strings.ToLower), "wrong_parameters"},
 		{"F06 the message's escapes in lower case", nil, octets(func(q string) string { return strings.NewReplacer("%2B", "%2b", "%2F", "%2f", "%3D", "%3d").Replace(q) }), "signature"},
@@ -508,6 +512,20 @@ func TestBeginLogout(t *testing.T) {
 	if _, ok, err := r.sp.AnswerLogout("_7", strings.Repeat("x", 5000)); ok || err != nil {
 		t.Errorf("a RelayState of 5,000 bytes: %v, %v, want no answer", ok, err)
 	}
+	m := r.idp.Metadata()
+	m.MutateUnsigned = func(doc *etree.Document) {
+		doc.FindElement("//SingleLogoutService").CreateAttr("ResponseLocation", "https://idp.acme.example/answers")
+	}
+	r.writeMetadata(m)
+	if _, err := r.sp.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if answer, ok, err = r.sp.AnswerLogout("_7", ""); err != nil || !ok || !strings.HasPrefix(answer.Redirect, "https://idp.acme.example/answers?") {
+		t.Errorf("where answers go elsewhere: %q, %v, %v", answer.Redirect, ok, err)
+	}
+	if b, _, _ = r.sp.BeginLogout(name, "", ""); strings.Contains(b.Redirect, "answers") {
+		t.Errorf("a request goes to %q, where answers go", b.Redirect)
+	}
 	none := newRig(t, nil)
 	if _, ok, err := none.sp.BeginLogout(name, "", ""); ok || err != nil {
 		t.Errorf("single logout is off: %v, %v, want none", ok, err)
@@ -543,16 +561,30 @@ func TestMatches(t *testing.T) {
 		{"all sessions", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q"}, nil, true},
 		{"without what goes without saying", samlsp.NameID{Value: "ann"}, nil, true},
 		{"of no particular format", samlsp.NameID{Value: "ann", Format: samltest.NameIDUnspecified}, nil, true},
-		{"with a qualifier more", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q", SPNameQualifier: "s"}, nil, true},
+		{"with all qualifiers", samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q", SPNameQualifier: "s"}, nil, true},
 		{"another session", samlsp.NameID{Value: "ann", Format: email}, []string{"_2"}, false},
 		{"another format", samlsp.NameID{Value: "ann", Format: samltest.NameIDPersistent}, nil, false},
 		{"another name", samlsp.NameID{Value: "Ann", Format: email}, nil, false},
 		{"another qualifier", samlsp.NameID{Value: "ann", NameQualifier: "other"}, nil, false},
+		{"another SP's", samlsp.NameID{Value: "ann", SPNameQualifier: "other"}, nil, false},
 	} {
 		request := &samlsp.LogoutRequest{NameID: test.asked, SessionIndexes: test.indexes}
-		if got := request.Matches(samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q"}, "_1"); got != test.want {
+		if got := request.Matches(samlsp.NameID{Value: "ann", Format: email, NameQualifier: "q", SPNameQualifier: "s"}, "_1"); got != test.want {
 			t.Errorf("%s: %v, want %v", test.why, got, test.want)
 		}
+	}
+}
+
+// A query without a message is none, whatever the caller would do with it.
+func TestNoMessage(t *testing.T) {
+	t.Parallel()
+	for _, query := range []string{"", "a=b", "RelayState=x", "samlrequest=x"} {
+		if _, err := samlsp.ReadQuery(query); refusedFor(err) != "wrong_parameters" {
+			t.Errorf("ReadQuery(%q): %v, want a refusal", query, err)
+		}
+	}
+	if _, err := samlsp.ReadForm(url.Values{"RelayState": {"x"}}); refusedFor(err) != "wrong_parameters" {
+		t.Errorf("ReadForm: %v, want a refusal", err)
 	}
 }
 
