@@ -280,6 +280,23 @@ func TestLogoutAttacks(t *testing.T) {
 				t.Errorf("an unknown InResponseTo: %d, want 403: %s", res.StatusCode, body)
 			}
 		})
+		t.Run("F11 LogoutResponse that cannot be checked now", func(t *testing.T) {
+			s := newSite(t, rdb, setup{})
+			b := s.signedIn("ann", s.url("sso", "/tools/"))
+			id, state := s.beginLogout(b)
+			query, err := s.idp.GoodLogoutAnswer(s.url("sso", sloPath), id).Query(state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.changeMetadata(func(m *samltest.Metadata) { m.ValidUntil = time.Now().Add(500 * time.Millisecond) })
+			if res, _ := s.get(b, s.url("sso", sloPath)+"?"+query); res.StatusCode != 503 || len(res.Header["Set-Cookie"]) != 0 {
+				t.Errorf("%d, sets %q, want 503 and nothing", res.StatusCode, res.Header["Set-Cookie"])
+			}
+			s.changeMetadata(func(*samltest.Metadata) {})
+			if res, _ := s.get(b, s.url("sso", sloPath)+"?"+query); res.StatusCode != 303 {
+				t.Errorf("the honest twin: %d, want 303", res.StatusCode)
+			}
+		})
 		t.Run("F12 cross-site GET of the logout page has no effect", func(t *testing.T) {
 			s := newSite(t, rdb, setup{})
 			b := s.signedIn("ann", s.url("wiki", "/"))
