@@ -368,7 +368,7 @@ func TestRestartStoresNothing(t *testing.T) {
 // H02: a store that is down while the response arrives.
 func TestStoreDownAtACS(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H02 the store is down at the ACS", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b, form := atResponse(t, s)
 		hook := hookStore(rdb)

@@ -65,7 +65,7 @@ func (s *site) cookie(b *testenv.Browser) string {
 // the path protected or public.
 func TestSpoofedIdentity(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G01 identity headers in every spelling, and with Connection naming them", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{app: `allow: {groups: [engineers]}
     headers: {preset: forwarded, X-Department: department, Remote-User: userName, Titles: title, Display: displayName, Ext: ExternalId}`})
 		cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
@@ -121,7 +121,7 @@ func TestSpoofedIdentity(t *testing.T) {
 // G03: a trailer is a header too, to some.
 func TestTrailers(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G03 identity in trailers", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		_, body := s.raw("POST /public/x HTTP/1.1\nHost: wiki.example.com\nConnection: close, te\nTE: trailers\nTrailer: X-Forwarded-User\nTransfer-Encoding: chunked\n\n4\nbody\n0\nX-Forwarded-User: evil\n\n")
 		e := parseEcho(t, body)
@@ -154,63 +154,73 @@ func TestPaths(t *testing.T) {
 			status                      int
 			uri                         string // that the app gets
 		}{
-			{"signed in", "GET", "/x/y?z", cookie, 200, "/x/y?z"},
-			{"not signed in", "GET", "/x", "", 401, ""},
-			{"public", "GET", "/public/x", "", 200, "/public/x"},
-			{"public, exactly", "GET", "/healthz", "", 200, "/healthz"},
-			{"below an exact path", "GET", "/healthz/x", "", 401, ""},
-			{"beside it", "GET", "/healthzx", "", 401, ""},
-			{"the folder itself, without a slash", "GET", "/public", "", 401, ""},
-			{"public paths are exact in case", "GET", "/Public/x", "", 401, ""},
-			{"public with a query", "GET", "/public/x?../../y", "", 200, "/public/x?../../y"},
-			{"a query decides nothing", "GET", "/x?/public/", "", 401, ""},
-			{"encoded letters are letters", "GET", "/%70ublic/x", "", 200, "/public/x"},
-			{"out of public", "GET", "/public/../x", "", 400, ""},
-			{"out of public, encoded", "GET", "/public/%2e%2e/x", "", 400, ""},
-			{"out of public, encoded slash", "GET", "/public/..%2fx", "", 400, ""},
-			{"out of public, path parameter", "GET", "/public/..;/x", "", 400, ""},
-			{"out of public, backslash", "GET", `/public/..\x`, "", 400, ""},
-			{"CVE-2026-41059: a fragment", "GET", "/x#/public/", "", 400, ""},
-			{"a fragment in a public path", "GET", "/public/#x", "", 400, ""},
-			{"another app", "GET", "/admin/x", cookie, 403, ""},
-			{"another app, itself", "GET", "/admin", cookie, 403, ""},
-			{"another app, in another case", "GET", "/ADMIN/x", cookie, 403, ""},
-			{"another app, encoded", "GET", "/%61dmin/x", cookie, 403, ""},
-			{"another app, two slashes", "GET", "//admin/x", cookie, 400, ""},
-			{"another app's public path", "GET", "/admin/open", "", 200, "/admin/open"},
-			{"CVE-2026-48020", "GET", "/admin../x", cookie, 200, "/admin../x"},
-			{"a longer name", "GET", "/admins", cookie, 200, "/admins"},
-			{"unparseable query, untouched", "GET", "/x?a=1;b=2&c=%zz", cookie, 200, "/x?a=1;b=2&c=%zz"},
-			{"an empty query", "GET", "/x?", cookie, 200, "/x?"},
-			{"G18: many parameters", "GET", "/x?" + strings.Repeat("a=1&", 10001), cookie, 200, "/x?" + strings.Repeat("a=1&", 10001)},
-			{"G05: absolute form of the same host", "GET", "https://wiki.example.com/x", cookie, 200, "/x"},
-			{"G05: absolute form of another host", "GET", "http://evil.example/x", cookie, 421, ""},
-			{"G13: TRACE", "TRACE", "/x", cookie, 405, ""},
-			{"G13: CONNECT", "CONNECT", "/x", cookie, 405, ""},
-			{"G13: CONNECT to a host", "CONNECT", "127.0.0.1:22", cookie, 405, ""},
-			{"G12: OPTIONS without a session", "OPTIONS", "/x", "", 401, ""},
-			{"G12: OPTIONS with one", "OPTIONS", "/x", cookie, 200, "/x"},
-			{"other methods pass", "PROPFIND", "/x", cookie, 200, "/x"},
-			{"our own prefix never goes up", "GET", "/.jitgate/x", cookie, 404, ""},
-			{"our own prefix alone", "GET", "/.jitgate", cookie, 404, ""},
-			{"our own prefix, another case", "GET", "/.JITGATE/login", cookie, 404, ""},
-			{"not our prefix", "GET", "/.jitgates", cookie, 200, "/.jitgates"},
+			{"G04 signed in", "GET", "/x/y?z", cookie, 200, "/x/y?z"},
+			{"G04 not signed in", "GET", "/x", "", 401, ""},
+			{"G14 public", "GET", "/public/x", "", 200, "/public/x"},
+			{"G14 public, exactly", "GET", "/healthz", "", 200, "/healthz"},
+			{"G04 below an exact path", "GET", "/healthz/x", "", 401, ""},
+			{"G04 beside it", "GET", "/healthzx", "", 401, ""},
+			{"G04 the folder itself, without a slash", "GET", "/public", "", 401, ""},
+			{"G14 public paths are exact in case", "GET", "/Public/x", "", 401, ""},
+			{"G14 public with a query", "GET", "/public/x?../../y", "", 200, "/public/x?../../y"},
+			{"G14 a query decides nothing", "GET", "/x?/public/", "", 401, ""},
+			{"G04 encoded letters are letters", "GET", "/%70ublic/x", "", 200, "/public/x"},
+			{"G14 out of public", "GET", "/public/../x", "", 400, ""},
+			{"G14 out of public, encoded", "GET", "/public/%2e%2e/x", "", 400, ""},
+			{"G14 out of public, encoded slash", "GET", "/public/..%2fx", "", 400, ""},
+			{"G14 out of public, path parameter", "GET", "/public/..;/x", "", 400, ""},
+			{"G14 out of public, backslash", "GET", `/public/..\x`, "", 400, ""},
+			{"G04 a fragment (CVE-2026-41059)", "GET", "/x#/public/", "", 400, ""},
+			{"G14 a fragment in a public path", "GET", "/public/#x", "", 400, ""},
+			{"G04 another app", "GET", "/admin/x", cookie, 403, ""},
+			{"G04 another app, itself", "GET", "/admin", cookie, 403, ""},
+			{"G04 another app, in another case", "GET", "/ADMIN/x", cookie, 403, ""},
+			{"G04 another app, encoded", "GET", "/%61dmin/x", cookie, 403, ""},
+			{"G04 another app, two slashes", "GET", "//admin/x", cookie, 400, ""},
+			{"G14 another app's public path", "GET", "/admin/open", "", 200, "/admin/open"},
+			{"G04 dots after a name (CVE-2026-48020)", "GET", "/admin../x", cookie, 200, "/admin../x"},
+			{"G04 a longer name", "GET", "/admins", cookie, 200, "/admins"},
+			{"G04 unparseable query, untouched", "GET", "/x?a=1;b=2&c=%zz", cookie, 200, "/x?a=1;b=2&c=%zz"},
+			{"G04 an empty query", "GET", "/x?", cookie, 200, "/x?"},
+			{"G18 many parameters", "GET", "/x?" + strings.Repeat("a=1&", 10001), cookie, 200, "/x?" + strings.Repeat("a=1&", 10001)},
+			{"G05 absolute form of the same host", "GET", "https://wiki.example.com/x", cookie, 200, "/x"},
+			{"G05 absolute form of another host", "GET", "http://evil.example/x", cookie, 421, ""},
+			{"G13 TRACE", "TRACE", "/x", cookie, 405, ""},
+			{"G13 CONNECT", "CONNECT", "/x", cookie, 405, ""},
+			{"G13 CONNECT to a host", "CONNECT", "127.0.0.1:22", cookie, 405, ""},
+			{"G12 OPTIONS without a session", "OPTIONS", "/x", "", 401, ""},
+			{"G12 OPTIONS with one", "OPTIONS", "/x", cookie, 200, "/x"},
+			{"G04 other methods pass", "PROPFIND", "/x", cookie, 200, "/x"},
+			{"G04 our own prefix never goes up", "GET", "/.jitgate/x", cookie, 404, ""},
+			{"G04 our own prefix alone", "GET", "/.jitgate", cookie, 404, ""},
+			{"G04 our own prefix, another case", "GET", "/.JITGATE/login", cookie, 404, ""},
+			{"G04 not our prefix", "GET", "/.jitgates", cookie, 200, "/.jitgates"},
 		} {
-			before := s.upstream.requests()
-			res, body := s.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: wiki.example.com\nCookie: %s\nConnection: close\n\n", test.method, test.target, test.cookie))
-			if res.StatusCode != test.status {
-				t.Errorf("%s: %d, want %d: %.300s", test.why, res.StatusCode, test.status, body)
-				continue
-			}
-			if test.uri == "" {
-				if n := s.upstream.requests() - before; n != 0 {
-					t.Errorf("%s: reached the app", test.why)
+			t.Run(test.why, func(t *testing.T) {
+				twin := func(target string) string {
+					return fmt.Sprintf("GET %s HTTP/1.1\nHost: wiki.example.com\nCookie: %s\nConnection: close\n\n", target, cookie)
 				}
-				continue
-			}
-			if e := parseEcho(t, body); e.URI != test.uri || e.Method != test.method {
-				t.Errorf("%s: the app was asked %s %.80q, want %.80q", test.why, e.Method, e.URI, test.uri)
-			}
+				for _, target := range []string{"/x", "/public/x"} {
+					if res, _ := s.raw(twin(target)); res.StatusCode != 200 {
+						t.Errorf("the honest twin, %s: %d, want 200", target, res.StatusCode)
+					}
+				}
+				before := s.upstream.requests()
+				res, body := s.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: wiki.example.com\nCookie: %s\nConnection: close\n\n", test.method, test.target, test.cookie))
+				if res.StatusCode != test.status {
+					t.Errorf("%d, want %d: %.300s", res.StatusCode, test.status, body)
+					return
+				}
+				if test.uri == "" {
+					if n := s.upstream.requests() - before; n != 0 {
+						t.Error("it reached the app")
+					}
+					return
+				}
+				if e := parseEcho(t, body); e.URI != test.uri || e.Method != test.method {
+					t.Errorf("the app was asked %s %.80q, want %.80q", e.Method, e.URI, test.uri)
+				}
+			})
 		}
 	})
 }
@@ -218,7 +228,7 @@ func TestPaths(t *testing.T) {
 // G05: hosts.
 func TestHosts(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G05 hosts that are not served, or look like one that is", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		for _, test := range []struct {
 			host   string
@@ -257,7 +267,7 @@ func TestHosts(t *testing.T) {
 // G06: X-Forwarded-For is believed from trusted proxies alone.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G06 X-Forwarded-For of whom nobody trusts", func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
 			why, trusted string
 			sent         []string
@@ -294,7 +304,7 @@ func TestClientAddress(t *testing.T) {
 // set ours.
 func TestCookiesAreKept(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G10 the gateway's cookies to an app and from one", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		for _, test := range []struct{ sent, want string }{
 			{`a=1; b="x y"; c=d=e;f;  g=`, `a=1; b="x y"; c=d=e;f;  g=`},
@@ -304,7 +314,7 @@ func TestCookiesAreKept(t *testing.T) {
 			{`__Host-jitgate=SECRET`, ``},
 			{`__host-JITGATE=SECRET; a=1`, `a=1`},
 			{`__Host-jitgate-login-X=SECRET; __Host-jitgate-return=SECRET; __Host-jitgate-domain=SECRET; a=1`, `a=1`},
-			{`jitgate=SECRET; jitgate-login-Y=SECRET; jitgate-return=SECRET; jitgate-domain=SECRET; a=1`, `a=1`},
+			{`jitgate=SECRET; jitgate-login-Y=SECRET; jitgate-return=SECRET; jitgate-domain=SECRET; jitgate-logout=SECRET; a=1`, `a=1`},
 			{`jitgatex=mine; my-jitgate=mine; jitgate_theme=mine`, `jitgatex=mine; my-jitgate=mine; jitgate_theme=mine`},
 			{`a=1;__Host-jitgate =SECRET;b=2`, `a=1;b=2`},
 			{"a=1;\t__Host-jitgate=SECRET", `a=1`},
@@ -329,7 +339,7 @@ func TestCookiesAreKept(t *testing.T) {
 // G16: nobody shares what was made for one visitor.
 func TestCacheControl(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G16 shared caches", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		for _, test := range []struct{ path, sent, want string }{
@@ -367,7 +377,7 @@ func TestCacheControl(t *testing.T) {
 // does not go up.
 func TestPassesAnswers(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G09 bodies that are framed in two ways, and G21 answers that lead elsewhere", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {

@@ -115,29 +115,34 @@ func TestSessionCookie(t *testing.T) {
 		}{
 			{"ours", "__Host-jitgate=" + good, 200, false},
 			{"ours among others", "a=1; __Host-jitgate=" + good + "; b=2", 200, false},
-			{"G11: twice", "__Host-jitgate=" + good + "; __Host-jitgate=" + good, 401, true},
-			{"G11: a sibling domain's beside ours", "__Host-jitgate=x; __Host-jitgate=" + good, 401, true},
-			{"G11: one that net/http does not see beside ours", "__Host-jitgate=\x80; __Host-jitgate=" + good, 401, true},
-			{"H10: forged", "__Host-jitgate=" + strings.Repeat("A", len(good)), 401, true},
-			{"H10: garbage", "__Host-jitgate=garbage", 401, true},
-			{"changed", "__Host-jitgate=" + good[:20] + "A" + good[21:], 401, true},
-			{"H09: sealed with an unknown key", "__Host-jitgate=" + foreign, 401, true},
-			{"under the name for http", "jitgate=" + good, 401, true},
-			{"under another of our names", "__Host-jitgate-return=" + good, 401, true},
-			{"E05: sealed, but of no session", "__Host-jitgate=" + neverSeen, 401, false},
-			{"of another host", "__Host-jitgate=" + sso, 401, false},
+			{"G11 twice", "__Host-jitgate=" + good + "; __Host-jitgate=" + good, 401, true},
+			{"G11 a sibling domain's beside ours", "__Host-jitgate=x; __Host-jitgate=" + good, 401, true},
+			{"G11 one that net/http does not see beside ours", "__Host-jitgate=\x80; __Host-jitgate=" + good, 401, true},
+			{"H10 forged", "__Host-jitgate=" + strings.Repeat("A", len(good)), 401, true},
+			{"H10 garbage", "__Host-jitgate=garbage", 401, true},
+			{"H10 changed", "__Host-jitgate=" + good[:20] + "A" + good[21:], 401, true},
+			{"H09 sealed with an unknown key", "__Host-jitgate=" + foreign, 401, true},
+			{"G11 under the name for http", "jitgate=" + good, 401, true},
+			{"G11 under another of our names", "__Host-jitgate-return=" + good, 401, true},
+			{"E05 sealed, but of no session", "__Host-jitgate=" + neverSeen, 401, false},
+			{"G11 of another host", "__Host-jitgate=" + sso, 401, false},
 		} {
-			commands.reset()
-			res, _ := s.get(s.browser(), s.url("wiki", "/x"), "Cookie: "+test.cookie)
-			if res.StatusCode != test.status {
-				t.Errorf("%s: %d, want %d", test.why, res.StatusCode, test.status)
-			}
-			if n := commands.reset(); (n == 0) != test.free {
-				t.Errorf("%s: %d commands to the store", test.why, n)
-			}
-			if len(res.Header["Set-Cookie"]) != 0 {
-				t.Errorf("%s: sets %q", test.why, res.Header["Set-Cookie"])
-			}
+			t.Run(test.why, func(t *testing.T) {
+				if res, _ := s.get(s.browser(), s.url("wiki", "/x"), "Cookie: __Host-jitgate="+good); res.StatusCode != 200 {
+					t.Errorf("the honest twin: %d, want 200", res.StatusCode)
+				}
+				commands.reset()
+				res, _ := s.get(s.browser(), s.url("wiki", "/x"), "Cookie: "+test.cookie)
+				if res.StatusCode != test.status {
+					t.Errorf("%d, want %d", res.StatusCode, test.status)
+				}
+				if n := commands.reset(); (n == 0) != test.free {
+					t.Errorf("%d commands to the store", n)
+				}
+				if len(res.Header["Set-Cookie"]) != 0 {
+					t.Errorf("sets %q", res.Header["Set-Cookie"])
+				}
+			})
 		}
 	})
 }
@@ -145,7 +150,7 @@ func TestSessionCookie(t *testing.T) {
 // H01: the store is down. Nobody is signed out by it, nor sent to sign in.
 func TestStoreDown(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H01 the store is down at a request", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		hook := hookStore(rdb)
@@ -184,29 +189,31 @@ func TestStoreDown(t *testing.T) {
 // H03: the store stalls. The visitor does not wait for it.
 func TestStoreStalls(t *testing.T) {
 	t.Parallel()
-	server := testenv.RedisServer(t)
-	s := newSite(t, testenv.Client(t, server.Addr), setup{})
-	b := s.signedIn("ann", s.url("wiki", "/"))
-	server.Pause()
-	if res, _ := s.get(b, s.url("wiki", "/x")); res.StatusCode != 503 {
-		t.Errorf("%d, want 503", res.StatusCode)
-	}
-	w := httptest.NewRecorder()
-	s.Admin().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
-	if w.Code != 503 {
-		t.Errorf("/readyz = %d, want 503", w.Code)
-	}
-	server.Resume()
-	eventually(t, "works again", func() bool {
-		res, _ := s.get(b, s.url("wiki", "/x"))
-		return res.StatusCode == 200
+	t.Run("H03 the store stalls", func(t *testing.T) {
+		server := testenv.RedisServer(t)
+		s := newSite(t, testenv.Client(t, server.Addr), setup{})
+		b := s.signedIn("ann", s.url("wiki", "/"))
+		server.Pause()
+		if res, _ := s.get(b, s.url("wiki", "/x")); res.StatusCode != 503 {
+			t.Errorf("%d, want 503", res.StatusCode)
+		}
+		w := httptest.NewRecorder()
+		s.Admin().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+		if w.Code != 503 {
+			t.Errorf("/readyz = %d, want 503", w.Code)
+		}
+		server.Resume()
+		eventually(t, "works again", func() bool {
+			res, _ := s.get(b, s.url("wiki", "/x"))
+			return res.StatusCode == 200
+		})
 	})
 }
 
 // H15: idle and absolute end, by the gateway's clock.
 func TestSessionEnds(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H15 a session that was idle for too long", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		status := func(b *testenv.Browser) int {
 			res, _ := s.get(b, s.url("wiki", "/x"))
@@ -226,7 +233,7 @@ func TestSessionEnds(t *testing.T) {
 			t.Errorf("at the idle end: %d, want 401", got)
 		}
 	})
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H15 a session at the end of its lifetime", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		for range 16 {
@@ -244,7 +251,7 @@ func TestSessionEnds(t *testing.T) {
 // Two gateways on one store are one to the visitor.
 func TestTwoGateways(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H08 a session that was ended at another replica", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		second := s.gateway()
@@ -269,7 +276,7 @@ func TestTwoGateways(t *testing.T) {
 // G15: signing out takes a form of our own, and ends the login on all hosts.
 func TestLogout(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G15 a sign-out that another site posts", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b, phone := s.signedIn("ann", s.url("wiki", "/")), s.signedIn("ann", s.url("wiki", "/"))
 		status := func(b *testenv.Browser, host, path string) int {
@@ -421,7 +428,7 @@ func TestForbidden(t *testing.T) {
 // H16: the session of a user who is gone ends.
 func TestUserGone(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H16 the session of a user who is gone", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		users, err := s.users.Find(t.Context(), "acme", "ann")
@@ -607,7 +614,7 @@ func TestSocket(t *testing.T) {
 // H12: many first logins of one user at once make one user, and a session each.
 func TestParallelFirstLogins(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "H12 first logins of one user at once", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		const many = 10
 		var all sync.WaitGroup

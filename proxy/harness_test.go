@@ -79,6 +79,12 @@ func people() []samltest.User {
 	}
 }
 
+// row runs a row of the catalogue of attacks against both stores.
+func row(t *testing.T, name string, run func(t *testing.T, rdb redis.UniversalClient)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { testenv.Stores(t, run) })
+}
+
 // newSite starts a gateway with an app on a host of its own (wiki), one on the
 // gateway's own host below /tools, and one identity provider.
 func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {

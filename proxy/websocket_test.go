@@ -62,7 +62,7 @@ func (s *site) upgrade(path, cookie, headers string) (net.Conn, *bufio.Reader, *
 
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G08 protocols that would tunnel past the gateway, and websockets of other sites", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		s.upstream.answer(tunnel(t))
 		cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
@@ -119,7 +119,7 @@ func TestUpgrade(t *testing.T) {
 // the gateway; a store that is down ends none.
 func TestWebsocketEnds(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "G20 a websocket that outlives its session", func(t *testing.T, rdb redis.UniversalClient) {
 		const ws = "Connection: Upgrade\nUpgrade: websocket"
 		for _, test := range []struct {
 			why string
