@@ -19,6 +19,10 @@ import (
 // who wants out.
 func TestStoreFull(t *testing.T) {
 	t.Parallel()
+	t.Run("H07 the store is full", testStoreFull)
+}
+
+func testStoreFull(t *testing.T) {
 	rdb := testenv.Client(t, testenv.RedisServer(t).Addr)
 	s := newSite(t, rdb, setup{})
 	b := s.signedIn("ann", s.url("wiki", "/"))
@@ -39,6 +43,10 @@ func TestStoreFull(t *testing.T) {
 			t.Errorf("%s after signing out: %d, want 401", host, res.StatusCode)
 		}
 	}
+	if err := rdb.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.signedIn("bob", s.url("sso", "/tools/")) // the honest twin
 }
 
 // The session on our own host is seldom used, and idle sooner than those of the

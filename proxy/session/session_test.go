@@ -90,15 +90,20 @@ func TestCreate(t *testing.T) {
 
 // A record that a mixed-up reply or a copied key brings is nobody's session.
 func TestForeignRecord(t *testing.T) {
-	stores(t, func(t *testing.T, s *Store, _ *clock) {
-		r, _ := create(t, s, ann("h", "l1"))
-		data := s.Redis.Get(t.Context(), s.key(r.Key)).Val()
-		other := make([]byte, 32)
-		s.Redis.Set(t.Context(), s.key(Key(other)), data, time.Minute)
-		if alive(t, s, other) {
-			t.Error("a record under another key is a session")
-		}
-	})
+	t.Run("H13 a record under another key", func(t *testing.T) { stores(t, testForeignRecord) })
+}
+
+func testForeignRecord(t *testing.T, s *Store, _ *clock) {
+	r, id := create(t, s, ann("h", "l1"))
+	if !alive(t, s, id) {
+		t.Error("the honest twin is no session")
+	}
+	data := s.Redis.Get(t.Context(), s.key(r.Key)).Val()
+	other := make([]byte, 32)
+	s.Redis.Set(t.Context(), s.key(Key(other)), data, time.Minute)
+	if alive(t, s, other) {
+		t.Error("a record under another key is a session")
+	}
 }
 
 func TestEnds(t *testing.T) {
@@ -482,6 +487,31 @@ func TestContinueRace(t *testing.T) {
 			all.Wait()
 			if keys := s.Redis.Keys(t.Context(), s.Prefix+"s:*").Val(); len(keys) != 0 {
 				t.Fatalf("round %d: %d sessions after signing out", round, len(keys))
+			}
+		}
+	})
+}
+
+// OfSubject finds the sessions of everybody whom an identity provider calls by a
+// name, and nobody else's.
+func TestOfSubject(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		want, _ := create(t, s, ann("wiki.example.com", "l1"))
+		elsewhere := ann("wiki.example.com", "l2")
+		elsewhere.IdP = "globex"
+		create(t, s, elsewhere)
+		unnamed := ann("wiki.example.com", "l3")
+		unnamed.UserID, unnamed.NameID = "u2", ""
+		create(t, s, unnamed)
+		for _, test := range []struct {
+			idp, name string
+			want      []Record
+		}{
+			{"acme", "n", []Record{want}}, {"acme", "other", nil}, {"acme", "", nil}, {"other", "n", nil},
+		} {
+			got, err := s.OfSubject(t.Context(), test.idp, test.name)
+			if err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("OfSubject(%q, %q) = %v, %v, want %v", test.idp, test.name, got, err, test.want)
 			}
 		}
 	})
