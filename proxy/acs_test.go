@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,78 +68,110 @@ func TestACSRefuses(t *testing.T) {
 			form, _ := page.FormWith("SAMLResponse")
 			return b, form
 		}
-
-		b, form := good()
-		tampered := strings.Replace(form.Values.Get("SAMLResponse"), "A", "B", 1)
-		page, err := form.Set("SAMLResponse", tampered).Submit()
-		expect(t, s, "tampered", b, page, err, 403, "saml_invalid")
-
-		b, form = good()
-		page, err = form.Set("SAMLResponse", "garbage!").Submit()
-		expect(t, s, "garbage", b, page, err, 403, "saml_invalid")
-
-		b, form = good()
-		for _, c := range b.Cookies(s.url("sso", "/")) {
-			b.Forget("sso.example.com", c.Name)
+		// attack changes an honest response, or the browser that brings it.
+		attack := func(name string, status int, code, check string, change func(b *testenv.Browser, form *testenv.Form)) {
+			t.Run(name, func(t *testing.T) {
+				_, form := good()
+				if page, err := form.Submit(); err != nil || page.URL.String() != s.url("sso", "/tools/x") || page.Status != 200 {
+					t.Fatalf("the honest twin: %v, %v", page, err)
+				}
+				b, form := good()
+				change(b, form)
+				page, err := form.Submit()
+				expect(t, s, name, b, page, err, status, code)
+				if got := s.logged("login")["check"]; check != "" && got != check {
+					t.Errorf("logged check = %v, want %q", got, check)
+				}
+			})
 		}
-		page, err = form.Submit()
-		expect(t, s, "no state: another browser's response, or login CSRF", b, page, err, 400, "login_expired")
-		if _, err := page.Follow("Continue to sign-in"); err != nil {
-			t.Errorf("no way to begin again: %v", err)
-		}
-
-		_, foreign := good()
-		b, own := good()
-		page, err = own.Set("SAMLResponse", foreign.Values.Get("SAMLResponse")).Submit()
-		expect(t, s, "C04: answers another browser's request, with a state of this one", b, page, err, 403, "saml_invalid")
-		if got := s.logged("login")["check"]; got != "wrong_request" {
-			t.Errorf("logged check = %v, want %q", got, "wrong_request")
-		}
-
-		b, form = good()
-		form.Action.Path = "/.jitgate/saml/other/acs"
-		page, err = form.Submit()
-		expect(t, s, "C42: state of one identity provider at the ACS of another", b, page, err, 403, "saml_invalid")
-		if got := s.logged("login")["check"]; got != "other_identity_provider" {
-			t.Errorf("logged check = %v, want %q", got, "other_identity_provider")
-		}
-
-		b, form = good()
-		s.clock.Add(loginLifetime)
-		page, err = form.Submit()
-		expect(t, s, "state expired", b, page, err, 400, "login_expired")
-
-		b, form = good()
-		for _, c := range b.Cookies(s.url("sso", "/")) {
-			if strings.HasPrefix(c.Name, "__Host-jitgate-login-") {
-				changed := *c
-				changed.Value = strings.Replace(c.Value, "M", "N", 1)
-				b.SetCookie(s.url("sso", "/"), &changed)
+		attack("A04 a response that was tampered with", 403, "saml_invalid", "", func(_ *testenv.Browser, form *testenv.Form) {
+			form.Set("SAMLResponse", strings.Replace(form.Values.Get("SAMLResponse"), "A", "B", 1))
+		})
+		attack("B18 garbage in place of base64", 403, "saml_invalid", "encoding", func(_ *testenv.Browser, form *testenv.Form) {
+			form.Set("SAMLResponse", "garbage!")
+		})
+		attack("C02 another browser's response", 400, "login_expired", "", func(b *testenv.Browser, _ *testenv.Form) {
+			for _, c := range b.Cookies(s.url("sso", "/")) {
+				b.Forget("sso.example.com", c.Name)
 			}
-		}
-		page, err = form.Submit()
-		expect(t, s, "E03: tampered state", b, page, err, 400, "login_expired")
-
-		b, form = good()
-		relay := form.Values.Get("RelayState")
-		form.Values.Del("RelayState")
-		form.Action.RawQuery = url.Values{"RelayState": {relay}}.Encode()
-		page, err = form.Submit()
-		expect(t, s, "E10: RelayState in the query", b, page, err, 400, "login_expired")
-
-		_, form = good()
-		first, err := form.Submit()
-		if err != nil || first.URL.String() != s.url("sso", "/tools/x") {
-			t.Fatalf("good: %s, %v", first.URL, err)
-		}
-		page, err = form.Submit()
-		if err != nil || page.Status != 400 || !strings.Contains(page.Text(), "login_expired") {
-			t.Errorf("E11: back button after login: %d %s, %v", page.Status, page.Text(), err)
-		}
-		if page, err = page.Follow("Continue to sign-in"); err != nil || page.Status != 200 {
-			t.Errorf("E11: continuing: %v, %v", page, err)
-		}
+		})
+		attack("C04 an answer to another browser's request, with a state of this one", 403, "saml_invalid", "wrong_request", func(_ *testenv.Browser, form *testenv.Form) {
+			_, foreign := good()
+			form.Set("SAMLResponse", foreign.Values.Get("SAMLResponse"))
+		})
+		attack("C42 state of one identity provider at the ACS of another", 403, "saml_invalid", "other_identity_provider", func(_ *testenv.Browser, form *testenv.Form) {
+			form.Action.Path = "/.jitgate/saml/other/acs"
+		})
+		attack("E03 state that was tampered with", 400, "login_expired", "", func(b *testenv.Browser, _ *testenv.Form) {
+			changeState(s, b, func(value string) string { return strings.Replace(value, "M", "N", 1) })
+		})
+		attack("E03 state of another browser's login under the name of this one's", 400, "login_expired", "", func(b *testenv.Browser, form *testenv.Form) {
+			other, _ := good()
+			foreign := ""
+			changeState(s, other, func(value string) string { foreign = value; return value })
+			changeState(s, b, func(string) string { return foreign })
+		})
+		attack("E10 RelayState in the query", 400, "login_expired", "", func(_ *testenv.Browser, form *testenv.Form) {
+			relay := form.Values.Get("RelayState")
+			form.Values.Del("RelayState")
+			form.Action.RawQuery = url.Values{"RelayState": {relay}}.Encode()
+		})
+		t.Run("E03 state that has expired", func(t *testing.T) {
+			b, form := good()
+			s.clock.Add(loginLifetime)
+			page, err := form.Submit()
+			expect(t, s, "expired", b, page, err, 400, "login_expired")
+			if _, err := page.Follow("Continue to sign-in"); err != nil {
+				t.Errorf("no way to begin again: %v", err)
+			}
+		})
+		t.Run("E12 a login that takes 14 minutes", func(t *testing.T) {
+			_, form := good()
+			s.clock.Add(loginLifetime - time.Minute)
+			if page, err := form.Submit(); err != nil || page.Status != 200 || page.URL.String() != s.url("sso", "/tools/x") {
+				t.Errorf("%v, %v, want it finished", page, err)
+			}
+		})
+		t.Run("E04 an attacker's response, posted in the victim's browser", func(t *testing.T) {
+			mallory, stolen := good()
+			victim := s.browser()
+			page, err := victim.Post(stolen.Action.String(), stolen.Values)
+			expect(t, s, "no login under way", victim, page, err, 400, "login_expired")
+			victim, own := good() // and while the victim signs in
+			stolen.Values.Set("RelayState", own.Values.Get("RelayState"))
+			page, err = victim.Post(stolen.Action.String(), stolen.Values)
+			expect(t, s, "with the victim's state", victim, page, err, 403, "saml_invalid")
+			if page, err := own.Submit(); err != nil || page.Status != 400 {
+				t.Errorf("the state was used up: %v, %v, want 400", page, err)
+			}
+			_ = mallory
+		})
+		t.Run("E11 the back button after a login", func(t *testing.T) {
+			_, form := good()
+			first, err := form.Submit()
+			if err != nil || first.URL.String() != s.url("sso", "/tools/x") {
+				t.Fatalf("the honest twin: %s, %v", first.URL, err)
+			}
+			page, err := form.Submit()
+			if err != nil || page.Status != 400 || !strings.Contains(page.Text(), "login_expired") {
+				t.Errorf("%d %s, %v", page.Status, page.Text(), err)
+			}
+			if page, err = page.Follow("Continue to sign-in"); err != nil || page.Status != 200 {
+				t.Errorf("continuing: %v, %v", page, err)
+			}
+		})
 	})
+}
+
+// changeState changes the cookie of the login that a browser has under way.
+func changeState(s *site, b *testenv.Browser, change func(value string) string) {
+	for _, c := range b.Cookies(s.url("sso", "/")) {
+		if strings.HasPrefix(c.Name, "__Host-jitgate-login-") {
+			changed := *c
+			changed.Value = change(c.Value)
+			b.SetCookie(s.url("sso", "/"), &changed)
+		}
+	}
 }
 
 // What is not a response at all is refused before anything is looked at.
@@ -153,48 +186,59 @@ func TestACSForms(t *testing.T) {
 			why, method, url, kind, body string
 			status                       int
 		}{
-			{"E08: GET", "GET", acs + "?SAMLResponse=x", "", "", 405},
-			{"E08: PUT", "PUT", acs, form, "SAMLResponse=x", 405},
-			{"HEAD", "HEAD", acs, "", "", 405},
-			{"E09: no type", "POST", acs, "", "SAMLResponse=x", 415},
-			{"E09: JSON", "POST", acs, "application/json", "{}", 415},
-			{"E09: multipart", "POST", acs, "multipart/form-data; boundary=x", "--x--", 415},
-			{"E09: text", "POST", acs, "text/plain", "SAMLResponse=x", 415},
-			{"no response", "POST", acs, form, "RelayState=x", 400},
-			{"response in the query", "POST", acs + "?SAMLResponse=x", form, "RelayState=x", 400},
-			{"two responses", "POST", acs, form, "SAMLResponse=x&SAMLResponse=y", 400},
-			{"two RelayStates", "POST", acs, form, "SAMLResponse=x&RelayState=y&RelayState=z", 400},
-			{"C44: artifact", "POST", acs, form, "SAMLart=x", 400},
-			{"C44: artifact beside a response", "POST", acs, form, "SAMLResponse=x&SAMLart=x", 400},
-			{"C44: artifact in the query", "POST", acs + "?SAMLart=x", form, "SAMLResponse=x", 400},
-			{"not a form", "POST", acs, form, "SAMLResponse=%zz", 400},
-			{"B15: too large", "POST", acs, form, "SAMLResponse=" + strings.Repeat("A", 2<<20), 413},
-			{"garbage that nobody asked for", "POST", acs, form, "SAMLResponse=garbage", 400},
-			{"on an app's host", "POST", s.url("wiki", "/.jitgate/saml/acme/acs"), form, "SAMLResponse=x", 404},
-			{"unknown identity provider", "POST", s.url("sso", "/.jitgate/saml/nobody/acs"), form, "SAMLResponse=x", 404},
-			{"below the ACS", "POST", acs + "/x", form, "SAMLResponse=x", 404},
-			{"another spelling", "POST", s.url("sso", "/.jitgate/SAML/acme/acs"), form, "SAMLResponse=x", 404},
+			{"E08 GET", "GET", acs + "?SAMLResponse=x", "", "", 405},
+			{"E08 PUT", "PUT", acs, form, "SAMLResponse=x", 405},
+			{"E08 HEAD", "HEAD", acs, "", "", 405},
+			{"E09 no type", "POST", acs, "", "SAMLResponse=x", 415},
+			{"E09 JSON", "POST", acs, "application/json", "{}", 415},
+			{"E09 multipart", "POST", acs, "multipart/form-data; boundary=x", "--x--", 415},
+			{"E09 text", "POST", acs, "text/plain", "SAMLResponse=x", 415},
+			{"E16 no response", "POST", acs, form, "RelayState=x", 400},
+			{"E16 response in the query", "POST", acs + "?SAMLResponse=x", form, "RelayState=x", 400},
+			{"E16 two responses", "POST", acs, form, "SAMLResponse=x&SAMLResponse=y", 400},
+			{"E16 two RelayStates", "POST", acs, form, "SAMLResponse=x&RelayState=y&RelayState=z", 400},
+			{"C44 artifact", "POST", acs, form, "SAMLart=x", 400},
+			{"C44 artifact beside a response", "POST", acs, form, "SAMLResponse=x&SAMLart=x", 400},
+			{"C44 artifact in the query", "POST", acs + "?SAMLart=x", form, "SAMLResponse=x", 400},
+			{"E16 not a form", "POST", acs, form, "SAMLResponse=%zz", 400},
+			{"B15 too large", "POST", acs, form, "SAMLResponse=" + strings.Repeat("A", 2<<20), 413},
+			{"E16 garbage that nobody asked for", "POST", acs, form, "SAMLResponse=garbage", 400},
+			{"E16 on an app's host", "POST", s.url("wiki", "/.jitgate/saml/acme/acs"), form, "SAMLResponse=x", 404},
+			{"E16 unknown identity provider", "POST", s.url("sso", "/.jitgate/saml/nobody/acs"), form, "SAMLResponse=x", 404},
+			{"E16 below the ACS", "POST", acs + "/x", form, "SAMLResponse=x", 404},
+			{"E16 another spelling of the ACS", "POST", s.url("sso", "/.jitgate/SAML/acme/acs"), form, "SAMLResponse=x", 404},
 		} {
-			req, err := http.NewRequest(test.method, test.url, strings.NewReader(test.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if test.kind != "" {
-				req.Header.Set("Content-Type", test.kind)
-			}
-			res, body := s.do(s.browser(), req)
-			if res.StatusCode != test.status {
-				t.Errorf("%s: %d, want %d: %s", test.why, res.StatusCode, test.status, body)
-			}
-			if len(res.Header["Set-Cookie"]) != 0 {
-				t.Errorf("%s: sets %q", test.why, res.Header["Set-Cookie"])
-			}
-			if test.status == 405 && res.Header.Get("Allow") != "POST" {
-				t.Errorf("%s: Allow = %q, want POST", test.why, res.Header.Get("Allow"))
-			}
-		}
-		if n := commands.reset(); n != 0 {
-			t.Errorf("%d commands to the store, want none", n)
+			t.Run(test.why, func(t *testing.T) {
+				_, honest := atResponse(t, s)
+				if page, err := honest.Submit(); err != nil || page.Status != 200 {
+					t.Fatalf("the honest twin: %v, %v", page, err)
+				}
+				asked := s.asked.Load()
+				commands.reset()
+				req, err := http.NewRequest(test.method, test.url, strings.NewReader(test.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if test.kind != "" {
+					req.Header.Set("Content-Type", test.kind)
+				}
+				res, body := s.do(s.browser(), req)
+				if res.StatusCode != test.status {
+					t.Errorf("%d, want %d: %s", res.StatusCode, test.status, body)
+				}
+				if len(res.Header["Set-Cookie"]) != 0 {
+					t.Errorf("sets %q", res.Header["Set-Cookie"])
+				}
+				if test.status == 405 && res.Header.Get("Allow") != "POST" {
+					t.Errorf("Allow = %q, want POST", res.Header.Get("Allow"))
+				}
+				if n := commands.reset(); n != 0 {
+					t.Errorf("%d commands to the store, want none", n)
+				}
+				if n := s.asked.Load() - asked; n != 0 {
+					t.Errorf("%d requests to the identity provider, want none", n)
+				}
+			})
 		}
 	})
 }
@@ -202,7 +246,7 @@ func TestACSForms(t *testing.T) {
 // A response counts once, whoever brings it and however fast.
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "C03 a response that is submitted six times at once", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b, form := atResponse(t, s)
 		// The browser's cookies, as somebody has them who submits twice.
@@ -234,17 +278,40 @@ func TestReplay(t *testing.T) {
 			count[status]++
 		}
 		if count[http.StatusSeeOther] != 1 || count[http.StatusForbidden] != len(statuses)-1 {
-			t.Errorf("C03: statuses = %v, want one 303 and the others 403", count)
+			t.Errorf("statuses = %v, want one 303 and the others 403", count)
 		}
 		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val()); n != 1 {
-			t.Errorf("C03: %d sessions, want 1", n)
+			t.Errorf("%d sessions, want 1", n)
 		}
 		page, err := form.Submit()
 		if err != nil || page.Status != 403 || !strings.Contains(page.Text(), "saml_replayed") {
-			t.Errorf("C01: %d %s, %v", page.Status, page.Text(), err)
+			t.Errorf("once more: %d %s, %v", page.Status, page.Text(), err)
 		}
 		if !strings.Contains(page.Body, s.url("wiki", "/.jitgate/login?rd=%2Fdeep")) {
 			t.Errorf("no link to begin again: %s", page.Body)
+		}
+	})
+}
+
+func TestReplayLater(t *testing.T) {
+	t.Parallel()
+	row(t, "C01 a response once more, from the same browser", func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{})
+		b, form := atResponse(t, s)
+		state := b.Cookies(s.url("sso", "/"))
+		if page, err := form.Submit(); err != nil || page.Status != 200 {
+			t.Fatalf("the honest twin: %v, %v", page, err)
+		}
+		for _, c := range state { // as a browser that kept them would
+			b.SetCookie(s.url("sso", "/"), c)
+		}
+		before := sessionCookies(b, s)
+		page, err := form.Submit()
+		if err != nil || page.Status != 403 || !strings.Contains(page.Text(), "saml_replayed") {
+			t.Errorf("%v, %v, want 403 saml_replayed", page, err)
+		}
+		if !slices.Equal(sessionCookies(b, s), before) {
+			t.Error("another session came of it, or the first ended")
 		}
 	})
 }
@@ -289,7 +356,7 @@ func TestProvisioningRefusals(t *testing.T) {
 // The identity provider says no: its own sentence, and no loop.
 func TestIdPRefused(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E13 an identity provider that says no", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{idpSetup: func(o *samltest.Options) {
 			o.Adjust = func(m *samltest.Message) {
 				m.Status = samltest.Status{Code: samltest.StatusResponder}
@@ -298,14 +365,14 @@ func TestIdPRefused(t *testing.T) {
 		}})
 		b := s.browser()
 		page, err := b.Login(s.url("wiki", "/"), "", "ann", "secret")
-		expect(t, s, "E13", b, page, err, 403, "idp_refused")
+		expect(t, s, "refused", b, page, err, 403, "idp_refused")
 	})
 }
 
 // Responses that nobody asked for, from a link in the identity provider's portal.
 func TestUnsolicited(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "C05 a response that nobody asked for, with targets elsewhere", func(t *testing.T, rdb redis.UniversalClient) {
 		for _, mode := range []string{"restart", "accept", "off"} {
 			s := newSite(t, rdb, setup{idp: ", idp_initiated: " + mode})
 			start := s.idpURL + "/start?sp=" + url.QueryEscape(s.cfg.SAML.EntityID) + "&RelayState="
@@ -314,8 +381,8 @@ func TestUnsolicited(t *testing.T) {
 				{"a URL of an app on another host", s.url("wiki", "/deep?y=1"), s.url("wiki", "/deep?y=1")},
 				{"a URL of our own host", s.url("sso", "/tools/z"), s.url("sso", "/tools/z")},
 				{"nothing", "", s.url("sso", "/.jitgate/session")},
-				{"E01: another site", "https://evil.example/", s.url("sso", "/.jitgate/session")},
-				{"E01: another site, without a scheme", "//evil.example", s.url("sso", "/.jitgate/session")},
+				{"another site", "https://evil.example/", s.url("sso", "/.jitgate/session")},
+				{"another site, without a scheme", "//evil.example", s.url("sso", "/.jitgate/session")},
 				{"a script", "javascript:alert(1)", s.url("sso", "/.jitgate/session")},
 				{"our host, for somebody who reads URLs wrongly", "https://wiki.example.com@evil.example/", s.url("sso", "/.jitgate/session")},
 				{"our host with a bad path", s.url("wiki", "//evil.example"), s.url("wiki", "/")},
@@ -343,7 +410,7 @@ func TestUnsolicited(t *testing.T) {
 // is signed in by it, and nothing is stored.
 func TestRestartStoresNothing(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "C06 a response that nobody asked for, where that restarts", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		metadata := s.cfg.BaseURL + "/.jitgate/saml/acme/acs"
 		forged := s.idp.Good(samltest.SPInfo{EntityID: s.cfg.SAML.EntityID, ACS: metadata}, "", people()[0])
@@ -389,7 +456,7 @@ func TestStoreDownAtACS(t *testing.T) {
 // E06: a fifth login pushes out the first, and the cookies stay below 8 KiB.
 func TestParallelLogins(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E06 a fifth login at once", func(t *testing.T, rdb redis.UniversalClient) {
 		for _, test := range []struct {
 			why  string
 			rd   string
@@ -435,7 +502,7 @@ func TestParallelLogins(t *testing.T) {
 // cookie does not come with the identity provider's POST.
 func TestNewSessionAtLogin(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E05 a session from before the login", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
 		before := sessionCookies(b, s)
@@ -463,7 +530,7 @@ func TestNewSessionAtLogin(t *testing.T) {
 // E15: no line of the log holds a message, a cookie or a code.
 func TestLogsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E15 secrets in the log", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b, form := atResponse(t, s)
 		page, err := form.Submit()

@@ -23,7 +23,7 @@ import (
 // Who is sent to sign in, and who is told.
 func TestWithoutSession(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E07 requests without a session, by pages and scripts", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		commands := hookStore(rdb)
 		const html = "Accept: text/html,application/xhtml+xml;q=0.9"
@@ -58,7 +58,7 @@ func TestWithoutSession(t *testing.T) {
 				t.Errorf("%s: Cache-Control = %q, want %q", test.why, got, want)
 			}
 			if len(res.Header["Set-Cookie"]) != 0 {
-				t.Errorf("E07: %s: sets %q", test.why, res.Header["Set-Cookie"])
+				t.Errorf("%s: sets %q", test.why, res.Header["Set-Cookie"])
 			}
 			if got, want := res.Header.Get("Location"), s.url("wiki", "/.jitgate/login?rd=%2Fx%3Fa%3D1"); test.status == 302 && got != want {
 				t.Errorf("%s: sent to %q, want %q", test.why, got, want)
@@ -77,7 +77,7 @@ func TestWithoutSession(t *testing.T) {
 			s.get(s.browser(), s.url("wiki", "/x"), html)
 		}
 		if n := commands.reset(); n != 0 {
-			t.Errorf("H17: %d commands to the store for visitors without a session, want none", n)
+			t.Errorf("%d commands to the store for visitors without a session, want none", n)
 		}
 	})
 }
@@ -448,7 +448,7 @@ func TestUserGone(t *testing.T) {
 // E01: wherever a return target comes in, the way out stays with us.
 func TestReturnTargets(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E01 return targets on other sites", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{apps: `
   - {name: front, upstream: "UPSTREAM", allow: {any_user: true}}`})
 		b := s.signedIn("ann", s.url("wiki", "/"))

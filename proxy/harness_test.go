@@ -16,9 +16,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/beevik/etree"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -48,6 +50,7 @@ type site struct {
 	idps      map[string]*samlsp.SP
 	idp       *samltest.IdP // acme
 	idpURL    string
+	asked     atomic.Int64  // how many requests the identity providers got
 	second    *samltest.IdP // whatever else the configuration has
 	secondURL string
 	upstream  *upstream
@@ -97,8 +100,8 @@ func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {
 	s := &site{t: t, port: port, rdb: rdb, clock: &clock{now: time.Now()}, upstream: newUpstream(t)}
 	s.origin = s.url("sso", "", o.http)
 
-	s.idp, s.idpURL = newIdP(t, o.idpSetup)
-	s.second, s.secondURL = newIdP(t, o.idpSetup)
+	s.idp, s.idpURL = newIdP(t, &s.asked, o.idpSetup)
+	s.second, s.secondURL = newIdP(t, &s.asked, o.idpSetup)
 
 	s.cfg = s.parse(o)
 	s.idps = s.serviceProviders(s.cfg)
@@ -117,11 +120,14 @@ func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {
 	return s
 }
 
-// newIdP starts an identity provider.
-func newIdP(t testing.TB, change func(*samltest.Options)) (*samltest.IdP, string) {
+// newIdP starts an identity provider, which counts in asked what it is asked.
+func newIdP(t testing.TB, asked *atomic.Int64, change func(*samltest.Options)) (*samltest.IdP, string) {
 	t.Helper()
 	var idp *samltest.IdP
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { idp.ServeHTTP(w, r) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		idp.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	options := samltest.Options{URL: server.URL, Domain: "acme.example", Users: people(), Key: keys().idp.Key.(*rsa.PrivateKey), Certificate: keys().idp.Certificate}
 	if change != nil {
@@ -149,7 +155,14 @@ func (s *site) url(host, path string, plain ...bool) string {
 func (s *site) parse(o setup) *config.Config {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	metadata, err := s.idp.Metadata().XML()
+	m := s.idp.Metadata()
+	m.MutateUnsigned = func(doc *etree.Document) { // where crewjam/saml would ask for artifacts
+		service := doc.FindElement("//IDPSSODescriptor").CreateElement("md:ArtifactResolutionService")
+		service.CreateAttr("Binding", "urn:oasis:names:tc:SAML:2.0:bindings:SOAP")
+		service.CreateAttr("Location", s.idpURL+"/artifact")
+		service.CreateAttr("index", "0")
+	}
+	metadata, err := m.XML()
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -75,10 +75,10 @@ func TestBeginRedirect(t *testing.T) {
 	for _, test := range []struct {
 		what, destination, relayState string
 	}{
-		{"as usual", "https://idp.acme.example/sso", "abc-DEF_123"},
+		{"E14 an AuthnRequest, signed with SHA-256", "https://idp.acme.example/sso", "abc-DEF_123"},
 		{"no RelayState", "https://idp.acme.example/sso", ""},
 		{"a destination with a query of its own, which is not signed", "https://idp.acme.example/sso?tenant=a&b=c%20d", "x"},
-		{"RelayState that would add a parameter", "https://idp.acme.example/sso", "a&SigAlg=x&RelayState=y+z %"},
+		{"E02 RelayState that would add a parameter", "https://idp.acme.example/sso", "a&SigAlg=x&RelayState=y+z %"},
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			r := newRig(t, nil)
