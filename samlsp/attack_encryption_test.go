@@ -47,31 +47,43 @@ func TestAttacksOnEncryption(t *testing.T) {
 	r := newRig(t, nil)
 	runAttacks(t, r, []attack{
 		{"D01", "the plaintext is a comment", gcmInSigned, plaintext(func(string) string { return "<!--x-->" }), "xml"},
+		{"D01", "the plaintext is an instruction", gcmInSigned, plaintext(func(string) string { return "<?x y?>" }), "xml"},
 		{"D02", "the plaintext is empty", gcmInSigned, plaintext(func(string) string { return "" }), "structure"},
-		{"D04a", "GCM shorter than its nonce", gcmInSigned, ciphertext(func(b []byte) []byte { return b[:5] }), "decryption"},
-		{"D04b", "GCM without a tag", gcmInSigned, ciphertext(func(b []byte) []byte { return b[:12] }), "decryption"},
-		{"D04c", "no ciphertext", gcmInSigned, ciphertext(func([]byte) []byte { return nil }), "decryption"},
+		{"D02", "the plaintext is white space", gcmInSigned, plaintext(func(string) string { return " \n" }), "structure"},
+		{"D02", "the plaintext is text", gcmInSigned, plaintext(func(string) string { return "ann" }), "structure"},
+		{"D04", "GCM shorter than its nonce", gcmInSigned, ciphertext(func(b []byte) []byte { return b[:5] }), "decryption"},
+		{"D04", "GCM without a tag", gcmInSigned, ciphertext(func(b []byte) []byte { return b[:12] }), "decryption"},
+		{"D04", "no ciphertext", gcmInSigned, ciphertext(func([]byte) []byte { return nil }), "decryption"},
 		{"D05", "triple DES", gcmInSigned, encryption(func(e *samltest.Encryption) { e.Method = samltest.TripleDES }), "encryption"},
 		{"D06", "RSA 1.5", gcmInSigned, encryption(func(e *samltest.Encryption) { e.KeyTransport = samltest.RSA15 }), "encryption"},
 		{"D07", "CBC, which is not allowed", gcmInSigned, encryption(func(e *samltest.Encryption) { e.Method = samltest.AES128CBC }), "encryption"},
-		{"D08a", "an unsigned Assertion in an unsigned Response", gcmInSigned, set(func(m *samltest.Message) { m.SignResponse = false }), "encryption"},
-		{"D08b-D13", "a signed Assertion in an unsigned Response, and nothing configured", gcmInSigned, set(func(m *samltest.Message) {
+		{"D08", "an unsigned Assertion in an unsigned Response", gcmInSigned, set(func(m *samltest.Message) { m.SignResponse = false }), "encryption"},
+		{"D13", "a signed Assertion in an unsigned Response, and nothing configured", gcmInSigned, set(func(m *samltest.Message) {
 			m.SignAssertion, m.SignResponse = true, false
 		}), "encryption"},
+		{"D13", "CBC of 256 bits, and nothing configured", gcmInSigned, encryption(func(e *samltest.Encryption) { e.Method = samltest.AES256CBC }), "encryption"},
 		{"D09", "an evil encrypted Assertion beside the signed clear one", nil, evilBeside, "structure"},
-		{"D10a", "the plaintext is a Response", gcmInSigned, plaintext(func(s string) string {
+		{"D10", "the plaintext is a Response", gcmInSigned, plaintext(func(s string) string {
 			return `<samlp:Response xmlns:samlp="` + samltest.NSProtocol + `">` + s + `</samlp:Response>`
 		}), "structure"},
-		{"D10b", "the plaintext is two Assertions", gcmInSigned, plaintext(func(s string) string {
+		{"D10", "the plaintext is a NameID", gcmInSigned, plaintext(func(string) string {
+			return `<saml:NameID>admin</saml:NameID>`
+		}), "structure"},
+		{"D10", "the plaintext is of no namespace of SAML", gcmInSigned, plaintext(func(string) string { return `<x xmlns="urn:x"/>` }), "structure"},
+		{"D10", "the plaintext is an Assertion of SAML 1.1", gcmInSigned, plaintext(func(s string) string {
+			return strings.Replace(s, `xmlns:saml="`+samltest.NSAssertion, `xmlns:saml="urn:oasis:names:tc:SAML:1.0:assertion`, 1)
+		}), "namespace"},
+		{"D10", "the plaintext has an XML declaration", gcmInSigned, plaintext(func(s string) string { return `<?xml version="1.0"?>` + s }), "xml"},
+		{"D10", "the plaintext is two Assertions", gcmInSigned, plaintext(func(s string) string {
 			return s + strings.Replace(s, ` ID="_`, ` ID="_b`, 1)
 		}), "structure"},
-		{"D10c", "the plaintext ends the Response and begins another", gcmInSigned, plaintext(func(s string) string {
+		{"D10", "the plaintext ends the Response and begins another", gcmInSigned, plaintext(func(s string) string {
 			return s + `</samlp:Response><samlp:Response>`
 		}), "xml"},
-		{"D10d", "the plaintext is an Assertion after a Status", gcmInSigned, plaintext(func(s string) string {
+		{"D10", "the plaintext is an Assertion after a Status", gcmInSigned, plaintext(func(s string) string {
 			return `<samlp:Status><samlp:StatusCode Value="x"/></samlp:Status>` + s
 		}), "structure"},
-		{"D10e", "the plaintext is encrypted again", gcmInSigned, func(t *testing.T, m *samltest.Message) {
+		{"D10", "the plaintext is encrypted again", gcmInSigned, func(t *testing.T, m *samltest.Message) {
 			inner := r.good()
 			gcmInSigned(inner)
 			text, err := inner.XML()
@@ -82,14 +94,17 @@ func TestAttacksOnEncryption(t *testing.T) {
 			before, _, _ := strings.Cut(after, "</saml:EncryptedAssertion>")
 			plaintext(func(string) string { return "<saml:EncryptedAssertion>" + before + "</saml:EncryptedAssertion>" })(t, m)
 		}, "structure"},
-		{"D10f", "the plaintext is an Assertion after white space", gcmInSigned, plaintext(func(s string) string { return " " + s }), "structure"},
-		{"D11a", "the plaintext has 1,500 elements", gcmInSigned, set(func(m *samltest.Message) {
+		{"D10", "the plaintext is an Assertion after white space", gcmInSigned, plaintext(func(s string) string { return " " + s }), "structure"},
+		{"D11", "the plaintext has 1,500 elements", gcmInSigned, set(func(m *samltest.Message) {
 			m.SetAttribute("groups", slices.Repeat([]string{"g"}, 1500)...)
 		}), "limits"},
-		{"D11b", "the plaintext is deep", gcmInSigned, plaintext(func(s string) string {
+		{"D11", "the plaintext has 5,000 elements", gcmInSigned, plaintext(func(s string) string {
+			return strings.Replace(s, "<saml:Attribute ", strings.Repeat(`<saml:Attribute Name="x"/>`, 5000)+"<saml:Attribute ", 1)
+		}), "limits"},
+		{"D11", "the plaintext is deep", gcmInSigned, plaintext(func(s string) string {
 			return strings.Replace(s, "<saml:Subject>", strings.Repeat("<saml:Subject>", 10_000), 1)
 		}), "structure"},
-		{"D11c", "the plaintext has a DOCTYPE", gcmInSigned, plaintext(func(s string) string { return "<!DOCTYPE r>" + s }), "xml"},
+		{"D11", "the plaintext has a DOCTYPE", gcmInSigned, plaintext(func(s string) string { return "<!DOCTYPE r>" + s }), "xml"},
 		{"D14", "a key of another length than the algorithm's", gcmInSigned, encryption(func(e *samltest.Encryption) {
 			e.MutateKey = func(k []byte) []byte { return k[:16] }
 		}), "decryption"},
@@ -147,48 +162,73 @@ func TestAttacksOnAllowedEncryption(t *testing.T) {
 	r := newRig(t, func(o *samlsp.Options) {
 		o.AllowEncryption = []string{"aes128-cbc", "aes192-cbc", "aes256-cbc", "unsigned-response"}
 	})
-	unaligned := func(b []byte) []byte { return b[:len(b)-1] }
-	padding := func(b []byte) []byte { b[len(b)-17] ^= 0xff; return b }
 	runAttacks(t, r, []attack{
-		{"D03a", "CBC that is no multiple of a block", cbcInSigned, ciphertext(unaligned), "decryption"},
-		{"D03b", "CBC of an IV alone", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:16] }), "decryption"},
+		{"D03", "CBC that is no multiple of a block", cbcInSigned, ciphertext(unaligned), "decryption"},
+		{"D03", "CBC of an IV alone", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:16] }), "decryption"},
+		{"D03", "nothing", cbcInSigned, ciphertext(func([]byte) []byte { return nil }), "decryption"},
+		{"D03", "CBC shorter than its IV", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:15] }), "decryption"},
+		{"D03", "CBC of an IV and half a block", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:24] }), "decryption"},
 		{"D05", "triple DES", cbcInSigned, encryption(func(e *samltest.Encryption) { e.Method = samltest.TripleDES }), "encryption"},
 		{"D06", "RSA 1.5", cbcInSigned, encryption(func(e *samltest.Encryption) { e.KeyTransport = samltest.RSA15 }), "encryption"},
 		{"D08", "an unsigned Assertion in an unsigned Response", cbcInUnsigned, set(func(m *samltest.Message) { m.SignAssertion = false }), "decryption"},
-
-		// D12: who encrypts something of their own in an unsigned Response learns
-		// nothing of how far it got.
-		{"D12a", "wrong padding", cbcInUnsigned, ciphertext(padding), "decryption"},
-		{"D12b", "wrong tag", gcmInUnsigned, ciphertext(func(b []byte) []byte { b[20] ^= 1; return b }), "decryption"},
-		{"D12c", "wrong key", gcmInUnsigned, encryption(func(e *samltest.Encryption) { _, e.Certificate = idpKeys[1]() }), "decryption"},
-		{"D12d", "unaligned", cbcInUnsigned, ciphertext(unaligned), "decryption"},
-		{"D12e", "right padding, no XML", cbcInUnsigned, plaintext(func(string) string { return "not XML" }), "decryption"},
-		{"D12f", "XML, not SAML", cbcInUnsigned, plaintext(func(string) string { return "<x/>" }), "decryption"},
-		{"D12g", "an Assertion whose signature is wrong", cbcInUnsigned, plaintext(func(s string) string {
-			return strings.Replace(s, ">ann<", ">admin<", 1)
-		}), "decryption"},
-		{"D12h", "an Assertion signed by somebody else", cbcInUnsigned, signature(func(s *samltest.Signature) { s.Key, _ = idpKeys[1]() }), "decryption"},
-		{"D12i", "nothing in it", gcmInUnsigned, plaintext(func(string) string { return "" }), "decryption"},
 	})
 }
 
-// D12: the refusals above are the same to the letter, since their text is what
-// a log, and whoever reads it, can tell them apart by.
+func unaligned(b []byte) []byte { return b[:len(b)-1] }
+func padding(b []byte) []byte   { b[len(b)-17] ^= 0xff; return b }
+
+// Who encrypts something of their own in an unsigned Response learns nothing of
+// how far it got: the refusals are the same to the letter, since their text is
+// what a log, and whoever reads it, can tell them apart by.
 func TestDecryptionSaysNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(o *samlsp.Options) { o.AllowEncryption = []string{"aes256-cbc", "unsigned-response"} })
-	for name, change := range map[string]func(*testing.T, *samltest.Message){
-		"padding":   ciphertext(func(b []byte) []byte { b[len(b)-17] ^= 0xff; return b }),
-		"plaintext": plaintext(func(string) string { return "x" }),
-		"signature": plaintext(func(s string) string { return strings.Replace(s, ">ann<", ">admin<", 1) }),
+	for _, test := range []struct {
+		what   string
+		base   func(*samltest.Message)
+		change func(*testing.T, *samltest.Message)
+	}{
+		{"wrong padding", cbcInUnsigned, ciphertext(padding)},
+		{"wrong tag", gcmInUnsigned, ciphertext(func(b []byte) []byte { b[20] ^= 1; return b })},
+		{"GCM without a tag", gcmInUnsigned, ciphertext(func(b []byte) []byte { return b[:12] })},
+		{"a key that is encrypted for somebody else", gcmInUnsigned, encryption(func(e *samltest.Encryption) { _, e.Certificate = idpKeys[1]() })},
+		{"a key of another length", gcmInUnsigned, encryption(func(e *samltest.Encryption) {
+			e.MutateKey = func(k []byte) []byte { return k[:16] }
+		})},
+		{"unaligned", cbcInUnsigned, ciphertext(unaligned)},
+		{"no ciphertext", cbcInUnsigned, ciphertext(func([]byte) []byte { return nil })},
+		{"right padding, no XML", cbcInUnsigned, plaintext(func(string) string { return "not XML" })},
+		{"XML, not SAML", cbcInUnsigned, plaintext(func(string) string { return "<x/>" })},
+		{"a prefix of nowhere", cbcInUnsigned, plaintext(func(string) string { return "<x:y/>" })},
+		{"a comment", cbcInUnsigned, plaintext(func(string) string { return "<!--x-->" })},
+		{"5,000 elements", gcmInUnsigned, plaintext(func(s string) string {
+			return strings.Replace(s, "<saml:Attribute ", strings.Repeat(`<saml:Attribute Name="x"/>`, 5000)+"<saml:Attribute ", 1)
+		})},
+		{"nothing in it", gcmInUnsigned, plaintext(func(string) string { return "" })},
+		{"an unsigned Assertion", gcmInUnsigned, set(func(m *samltest.Message) { m.SignAssertion = false })},
+		{"an Assertion whose signature is wrong", cbcInUnsigned, plaintext(func(s string) string {
+			return strings.Replace(s, ">ann<", ">admin<", 1)
+		})},
+		{"an Assertion signed by somebody else", cbcInUnsigned, signature(func(s *samltest.Signature) { s.Key, _ = idpKeys[1]() })},
+		{"an Assertion signed by an algorithm that is not allowed", cbcInUnsigned, signature(func(s *samltest.Signature) { s.Method = samltest.RSASHA1 })},
+		{"an Assertion with a Reference elsewhere", cbcInUnsigned, signedInfo(func(info *etree.Element) {
+			info.SelectElement("Reference").CreateAttr("URI", "#other")
+		})},
 	} {
-		m := r.good()
-		cbcInUnsigned(m)
-		change(t, m)
-		_, err := r.finish(m)
-		var got *samlsp.Refusal
-		if want := (samlsp.Refusal{Code: "saml_invalid", Check: "decryption"}); !errors.As(err, &got) || *got != want {
-			t.Errorf("%s: %+v, want %+v", name, err, want)
-		}
+		t.Run("D12 "+test.what, func(t *testing.T) {
+			twin := r.good()
+			test.base(twin)
+			if _, err := r.finish(twin); err != nil {
+				t.Fatalf("the honest twin: %v", err)
+			}
+			m := r.good()
+			test.base(m)
+			test.change(t, m)
+			id, err := r.finish(m)
+			var got *samlsp.Refusal
+			if want := (samlsp.Refusal{Code: "saml_invalid", Check: "decryption"}); id != nil || !errors.As(err, &got) || *got != want {
+				t.Errorf("%+v, %+v; want %+v", id, err, want)
+			}
+		})
 	}
 }

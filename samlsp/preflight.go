@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -131,7 +132,10 @@ func (s *scanner) scan(message []byte) error {
 			return refuse(checkXML, plain(err), "")
 		}
 		end := int(d.InputOffset())
-		if err := s.token(token, start, end); err != nil {
+		if halfCharacter(message[start:end]) {
+			return refuse(checkXML, "half a character", "")
+		}
+		if err := s.token(token, message[start:end], start, end); err != nil {
 			return err
 		}
 	}
@@ -141,15 +145,37 @@ func (s *scanner) scan(message []byte) error {
 	return nil
 }
 
-// token takes one token of the document, found at these offsets.
-func (s *scanner) token(token xml.Token, start, end int) error {
+// halfCharacter reports whether there is a reference to a surrogate in what is
+// written, half of a character of UTF-16. No document may have one; encoding/xml
+// reads it as U+FFFD.
+func halfCharacter(written []byte) bool {
+	for {
+		_, after, found := bytes.Cut(written, []byte("&#"))
+		if !found {
+			return false
+		}
+		number, rest, _ := bytes.Cut(after, []byte(";"))
+		digits, base := strings.TrimPrefix(string(number), "x"), 10
+		if len(digits) < len(number) {
+			base = 16
+		}
+		if n, err := strconv.ParseUint(digits, base, 32); err == nil && 0xd800 <= n && n <= 0xdfff {
+			return true
+		}
+		written = rest
+	}
+}
+
+// token takes one token of the document, which is written like that, at these
+// offsets.
+func (s *scanner) token(token xml.Token, written []byte, start, end int) error {
 	switch t := token.(type) {
 	case xml.StartElement:
 		return s.open(t, start)
 	case xml.EndElement:
 		return s.close(t, end)
 	case xml.CharData:
-		return s.text(t)
+		return s.text(t, written)
 	case xml.ProcInst:
 		if t.Target == "xml" && start == 0 && reXMLDecl.Match(t.Inst) {
 			return nil
@@ -161,7 +187,10 @@ func (s *scanner) token(token xml.Token, start, end int) error {
 	return refuse(checkXML, "DOCTYPE", "")
 }
 
-func (s *scanner) text(t xml.CharData) error {
+func (s *scanner) text(t xml.CharData, written []byte) error {
+	if len(s.stack) == 0 {
+		t = written // there, white space may not come by reference or as CDATA
+	}
 	if len(bytes.Trim(t, " \t\r\n")) == 0 {
 		return nil
 	}
@@ -211,7 +240,7 @@ func (s *scanner) declare(f *frame, attrs []xml.Attr) error {
 	for _, a := range attrs {
 		switch {
 		case a.Name.Space == "" && a.Name.Local == "xmlns":
-			if !reNamespace.MatchString(a.Value) {
+			if !reNamespace.MatchString(a.Value) || reserved(a.Value) {
 				return refuse(checkNamespace, a.Value, "an absolute URI")
 			}
 			f.defaults = a.Value
@@ -223,7 +252,7 @@ func (s *scanner) declare(f *frame, attrs []xml.Attr) error {
 			if known, ok := s.prefixes[prefix]; ok && known != a.Value {
 				return refuse(checkNamespace, prefix+"="+a.Value, prefix+"="+known)
 			}
-			if a.Value == nsXML && prefix != "xml" {
+			if reserved(a.Value) && prefix != "xml" {
 				return refuse(checkNamespace, prefix+"="+a.Value, "")
 			}
 			s.prefixes[prefix] = a.Value
@@ -232,6 +261,12 @@ func (s *scanner) declare(f *frame, attrs []xml.Attr) error {
 		}
 	}
 	return nil
+}
+
+// reserved reports whether a namespace is one that a document cannot give to a
+// prefix of its own, nor to elements without one (XML namespaces, section 3).
+func reserved(namespace string) bool {
+	return namespace == nsXML || namespace == "http://www.w3.org/2000/xmlns/"
 }
 
 // place finds the element's line in the schema and counts it in its parent.

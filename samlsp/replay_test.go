@@ -41,46 +41,71 @@ func wantReplay(t *testing.T, err error, check string) {
 	}
 }
 
-// C01, C02: a response is good once, whoever posts it again and to which replica.
+// A response is good once, whoever posts it again and to which replica.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
-		r, prefix := newReplayRig(t, rdb)
-		m := r.good()
-		text := mustBase64(t, m)
-		if _, err := r.sp.Finish(t.Context(), text, requestID); err != nil {
-			t.Fatal(err)
+		for _, test := range []struct {
+			what  string
+			again func(r *rig, text string) (*samlsp.Identity, error)
+			check string
+		}{
+			{"C01 the same response again", func(r *rig, text string) (*samlsp.Identity, error) {
+				return r.sp.Finish(t.Context(), text, requestID)
+			}, "replayed_assertion"},
+			{"C01 another assertion for the request that was answered", func(r *rig, _ string) (*samlsp.Identity, error) {
+				return r.sp.Finish(t.Context(), mustBase64(t, r.good()), requestID)
+			}, "replayed_request"},
+			{"C02 at another replica", func(r *rig, text string) (*samlsp.Identity, error) {
+				replica, err := samlsp.New(r.o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := replica.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				return replica.Finish(t.Context(), text, requestID)
+			}, "replayed_assertion"},
+			{"C02 the same assertion for the request of another browser", func(r *rig, _ string) (*samlsp.Identity, error) {
+				m := r.good()
+				m.AssertionID = claimedID
+				m.InResponseTo, m.Confirmations[0].InResponseTo = "id-other", "id-other"
+				return r.sp.Finish(t.Context(), mustBase64(t, m), "id-other")
+			}, "replayed_assertion"},
+		} {
+			t.Run(test.what, func(t *testing.T) {
+				r, prefix := newReplayRig(t, rdb)
+				m := r.good()
+				m.AssertionID = claimedID
+				text := mustBase64(t, m)
+				if _, err := r.sp.Finish(t.Context(), text, requestID); err != nil {
+					t.Fatal(err)
+				}
+				id, err := test.again(r, text)
+				wantReplay(t, err, test.check)
+				if id != nil {
+					t.Errorf("a replay has the identity %+v", id)
+				}
+				wantKeys(t, rdb, prefix, 2)
+			})
 		}
-		_, err := r.sp.Finish(t.Context(), text, requestID)
-		wantReplay(t, err, "replayed_assertion")
-
-		replica, err := samlsp.New(r.o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := replica.Refresh(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		_, err = replica.Finish(t.Context(), text, requestID)
-		wantReplay(t, err, "replayed_assertion")
-
-		// Another assertion for the request that was answered.
-		_, err = r.sp.Finish(t.Context(), mustBase64(t, r.good()), requestID)
-		wantReplay(t, err, "replayed_request")
-
-		// An unsolicited one has its assertion alone to be known by.
-		m = r.good()
-		m.InResponseTo, m.Confirmations[0].InResponseTo = "", ""
-		text = mustBase64(t, m)
-		if _, err := r.sp.Finish(t.Context(), text, ""); err != nil {
-			t.Fatal(err)
-		}
-		_, err = r.sp.Finish(t.Context(), text, "")
-		wantReplay(t, err, "replayed_assertion")
-
-		wantKeys(t, rdb, prefix, 3)
+		t.Run("C01 an unsolicited response, which has its assertion alone to be known by", func(t *testing.T) {
+			r, prefix := newReplayRig(t, rdb)
+			m := r.good()
+			m.InResponseTo, m.Confirmations[0].InResponseTo = "", ""
+			text := mustBase64(t, m)
+			if _, err := r.sp.Finish(t.Context(), text, ""); err != nil {
+				t.Fatal(err)
+			}
+			_, err := r.sp.Finish(t.Context(), text, "")
+			wantReplay(t, err, "replayed_assertion")
+			wantKeys(t, rdb, prefix, 1)
+		})
 	})
 }
+
+// claimedID is of an assertion that is used.
+const claimedID = "_0f9c1d2e3b4a59687786a5b4c3d2e1f0"
 
 // wantKeys checks that there are so many keys, in one slot, which end.
 func wantKeys(t *testing.T, rdb redis.UniversalClient, prefix string, n int) {
@@ -106,30 +131,32 @@ func wantKeys(t *testing.T, rdb redis.UniversalClient, prefix string, n int) {
 	}
 }
 
-// C03: of many that post one response at once, one signs in.
+// Of many that post one response at once, one signs in.
 func TestReplayAtOnce(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
-		r, _ := newReplayRig(t, rdb)
-		text := mustBase64(t, r.good())
-		const posts = 20
-		errs := make([]error, posts)
-		var wg sync.WaitGroup
-		for i := range posts {
-			wg.Go(func() { _, errs[i] = r.sp.Finish(t.Context(), text, requestID) })
-		}
-		wg.Wait()
-		accepted := 0
-		for _, err := range errs {
-			if err == nil {
-				accepted++
-				continue
+		t.Run("C03 one response twenty times at once", func(t *testing.T) {
+			r, _ := newReplayRig(t, rdb)
+			text := mustBase64(t, r.good())
+			const posts = 20
+			errs := make([]error, posts)
+			var wg sync.WaitGroup
+			for i := range posts {
+				wg.Go(func() { _, errs[i] = r.sp.Finish(t.Context(), text, requestID) })
 			}
-			wantReplay(t, err, "replayed_assertion")
-		}
-		if accepted != 1 {
-			t.Errorf("%d accepted, want 1", accepted)
-		}
+			wg.Wait()
+			accepted := 0
+			for _, err := range errs {
+				if err == nil {
+					accepted++
+					continue
+				}
+				wantReplay(t, err, "replayed_assertion")
+			}
+			if accepted != 1 {
+				t.Errorf("%d accepted, want 1", accepted)
+			}
+		})
 	})
 }
 
