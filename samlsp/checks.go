@@ -37,7 +37,7 @@ const (
 	checkInResponseTo      = "wrong_request"       // answers another request, or none
 	checkIssueInstant      = "wrong_issue_instant" // issued in the future, or too long ago
 	checkAssertionID       = "wrong_assertion_id"  // the Assertion's ID is no name of 16 to 256 characters
-	checkNameID            = "wrong_name_id"       // an empty NameID, or one of more than 1 KiB
+	checkNameID            = "wrong_name_id"       // an empty NameID, one of more than 1 KiB, or with control characters; or a SessionIndex of more than 1 KiB
 	checkConfirmation      = "wrong_confirmation"  // the SubjectConfirmation is not a bearer one, or has NotBefore
 	checkRecipient         = "wrong_recipient"     // Recipient is not our ACS
 	checkExpired           = "expired"             // past NotOnOrAfter, or none given

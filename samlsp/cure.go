@@ -142,7 +142,7 @@ wrong_assertion_id
     There is no setting for this: the vendor of the identity provider has to make IDs of 16 to 256 characters.
 
 wrong_name_id
-    The NameID is empty or too long, so that it names nobody.
+    The NameID is empty, too long, or has control characters in it, so that it names nobody; or the SessionIndex is too long.
     Set the NameID of this application at the identity provider to an attribute that each user has, such as the user name.
 
 wrong_confirmation

@@ -231,7 +231,7 @@ func (r *response) readLogoutRequest(text []byte) (*LogoutRequest, error) {
 			return nil, err
 		}
 	}
-	if err := r.checkName(m.NameID.Value); err != nil {
+	if err := r.checkName(&m.NameID); err != nil {
 		return nil, err
 	}
 	name := NameID{Value: m.NameID.Value, Format: m.NameID.Format, NameQualifier: m.NameID.NameQualifier, SPNameQualifier: m.NameID.SPNameQualifier}

@@ -60,6 +60,9 @@ const (
 	// maxLifetime is the longest validity that an assertion may claim. Longer
 	// ones come from a broken IdP: none is known to be set up like that.
 	maxLifetime = 24 * time.Hour
+	// maxName is the most bytes of what names a subject or their session: a
+	// session of ours keeps both.
+	maxName = 1024
 )
 
 // ErrNoMetadata is returned while there is no usable metadata of the IdP: none

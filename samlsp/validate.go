@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/crewjam/saml"
 )
@@ -180,7 +181,7 @@ func (r *response) checkAssertion(a *assertionXML) error {
 	if err := r.checkIssueInstant(a.IssueInstant); err != nil {
 		return err
 	}
-	if err := r.checkName(a.Subject.NameID.Value); err != nil {
+	if err := r.checkName(&a.Subject.NameID); err != nil {
 		return err
 	}
 	if err := r.checkConfirmation(&a.Subject.Confirmation); err != nil {
@@ -195,8 +196,13 @@ func (r *response) checkAssertion(a *assertionXML) error {
 	return r.checkAuthn(a.Authn)
 }
 
-func (r *response) checkName(name string) error {
-	return r.check(checkNameID, strings.TrimSpace(name) != "" && len(name) <= 1024, name, "1 to 1024 bytes")
+// checkName checks that a NameID names somebody, and is one to be kept and shown.
+// White space around it is left to the IdP.
+func (r *response) checkName(n *nameIDXML) error {
+	name := strings.TrimSpace(n.Value)
+	longest := max(len(n.Value), len(n.Format), len(n.NameQualifier), len(n.SPNameQualifier))
+	ok := name != "" && longest <= maxName && !strings.ContainsFunc(name, unicode.IsControl)
+	return r.check(checkNameID, ok, n.Value, "1 to 1024 bytes, without control characters")
 }
 
 func (r *response) checkIssuer(issuer string) error {
@@ -303,6 +309,11 @@ func (r *response) checkAuthn(statements []authnStatementXML) error {
 		at, ok := parseTime(s.AuthnInstant)
 		if err := r.checkTime(checkAuthnInstant, ok && !at.After(r.now.Add(maxSkew)), s.AuthnInstant); err != nil {
 			return err
+		}
+		if len(s.SessionIndex) > maxName {
+			if err := r.fail(refuse(checkNameID, "SessionIndex "+s.SessionIndex, "at most 1024 bytes")); err != nil {
+				return err
+			}
 		}
 		if s.SessionNotOnOrAfter == nil {
 			r.trail.skip(checkSessionExpired, r.part, "no SessionNotOnOrAfter")
