@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,7 +25,7 @@ type believer struct{}
 func (believer) VerifySignature(*dsig.ValidationContext, *etree.Element) error { return nil }
 
 // FuzzPreflight holds what the preflight is for: a document that it lets pass
-// makes no library behind it panic, and is quickly done with.
+// makes no library behind it panic, and is done with in 50 ms.
 //
 // Documents with an EncryptedAssertion end at our own code here as they do in
 // Finish: crewjam never sees one.
@@ -69,12 +71,32 @@ func FuzzPreflight(f *testing.F) {
 		for _, verifier := range []saml.SignatureVerifier{believer{}, &verifier{certificates: r.idp.certificates, now: r.now}} {
 			crewjam := saml.ServiceProvider{EntityID: "sp", AcsURL: sp.acs, MetadataURL: sp.acs,
 				IDPMetadata: r.idp.descriptor, AllowIDPInitiated: true, SignatureVerifier: verifier}
-			crewjam.ParseXMLResponse(text, nil, sp.acs)
+			took := fastest(func() { crewjam.ParseXMLResponse(text, nil, sp.acs) })
+			if took > maxParse {
+				t.Errorf("crewjam takes %s for %d bytes, want %s at most", took, len(text), maxParse)
+			}
 		}
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("took %s", took)
 		}
 	})
+}
+
+// maxParse is how long crewjam may take for what the preflight lets pass.
+const maxParse = 50 * time.Millisecond
+
+// fastest returns how long f takes. It tries again if that was long, since what
+// takes long may be another process.
+func fastest(f func()) time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for range 3 {
+		began := time.Now()
+		f()
+		if least = min(least, time.Since(began)); least < maxParse {
+			break
+		}
+	}
+	return least
 }
 
 // explainedAlike holds that an explanation says what verify says, that nothing
@@ -152,6 +174,7 @@ func seeds(f testing.TB, idp *samltest.IdP, certificate *x509.Certificate) [][]b
 		func(m *samltest.Message) { m.Confirmations[0].NoData = true },
 		func(m *samltest.Message) { m.Confirmations = nil },
 		func(m *samltest.Message) { m.Audiences, m.Issuer, m.NotBefore = nil, "", time.Time{} },
+		func(m *samltest.Message) { m.SetAttribute("groups", slices.Repeat([]string{"group"}, 850)...) },
 	}
 	var list [][]byte
 	for _, change := range changes {
