@@ -155,7 +155,7 @@ func try(tree string, m mutant) fate {
 
 // test runs the tests of the packages that match, and returns which has failed.
 func test(tree string, packages []string, tests string) fate {
-	command := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-count=1", "-timeout=5m", "-run=" + tests}, packages...)...)
+	command := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-count=1", "-ldflags=-s -w", "-timeout=5m", "-run=" + tests}, packages...)...)
 	command.Dir = tree
 	text, err := command.CombinedOutput()
 	if err == nil {
