@@ -2,7 +2,7 @@ GO ?= go
 
 FUZZTIME ?= 30s
 
-.PHONY: build test fuzz clean
+.PHONY: build test fuzz mutants clean
 
 build: # the static binary bin/jitgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
@@ -17,6 +17,9 @@ test: # everything that CI runs
 
 fuzz: # every fuzz test for FUZZTIME, like make fuzz FUZZTIME=1h
 	./deploy/fuzz.sh $(FUZZTIME)
+
+mutants: # takes out each check that decides who signs in, to see that a test notices; half an hour
+	$(GO) run ./deploy/mutants -jobs 2
 
 clean:
 	rm -rf bin
