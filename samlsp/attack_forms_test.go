@@ -259,6 +259,7 @@ func TestAttacksOnFormsOfXML(t *testing.T) {
 		{"B27", "the mark of UTF-16 before UTF-8", nil, around("\xff\xfe", ""), "xml"},
 		{"B27", "the mark of UTF-32 before UTF-8", nil, around("\x00\x00\xfe\xff", ""), "xml"},
 		{"B28", "half a character by reference", nil, nameID("ann&#xD83D;"), "xml"},
+		{"B28", "half a character after a whole one, both by reference", nil, nameID("&#97;nn&#xD83D;"), "xml"},
 		{"B28", "half a character by reference, as U+FFFD was signed", func(m *samltest.Message) { m.NameID.Value = "\ufffd" }, once(">\ufffd<", ">&#xDFFF;<"), "xml"},
 		{"B28", "half a character by decimal reference", nil, nameID("ann&#0055296;"), "xml"},
 		{"B28", "half a character by reference in an attribute", nil, inStatus(`x="&#xdc00;"`), "xml"},

@@ -1,0 +1,52 @@
+package samlsp
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jitgate/jitgate/samlsp/samltest"
+)
+
+// A panic of a library is one more refusal, and takes no turn away from others.
+func TestPanicsAreRefusals(t *testing.T) {
+	t.Parallel()
+	idp, err := samltest.New(samltest.Options{URL: "https://idp.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sp := fuzzSP(t, idp)
+	text, err := idp.Good(samltest.SPInfo{EntityID: "sp", ACS: sp.o.ACS}, "id-1", samltest.User{Name: "ann"}).XML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	posted := base64.StdEncoding.EncodeToString(text)
+	r := &response{sp: sp, idp: sp.idp.Load(), requestID: "id-1", now: time.Now()}
+	if _, err := r.verify(posted); err != nil {
+		t.Fatalf("the honest twin: %v", err)
+	}
+	r = &response{sp: sp, requestID: "id-1", now: time.Now()} // whose IdP is a nil pointer
+	id, err := r.verify(posted)
+	if refusal := (*Refusal)(nil); id != nil || !errors.As(err, &refusal) || refusal.Check != checkPanic {
+		t.Errorf("a panic in judging: %v, %v; want the refusal %s", id, err, checkPanic)
+	}
+	for range 3 * cap(shared().slots) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := (&response{sp: sp}).work(ctx, func() error { panic("x") })
+		cancel()
+		if refusal := (*Refusal)(nil); !errors.As(err, &refusal) || refusal.Check != checkPanic {
+			t.Fatalf("a panic at work: %v; want the refusal %s", err, checkPanic)
+		}
+	}
+}
+
+// A message that is not UTF-8 is said to be that, and is not read further.
+func TestNotUTF8(t *testing.T) {
+	t.Parallel()
+	_, err := preflight([]byte("<\xff"))
+	if r := (*Refusal)(nil); !errors.As(err, &r) || r.Check != checkXML || r.Want != "UTF-8" {
+		t.Errorf("preflight: %v; want UTF-8", err)
+	}
+}
