@@ -264,27 +264,51 @@ func (l *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// H05, H06: the client sends the script again when the reply got lost, and when
-// the store has forgotten it. Neither is a replay.
+// The client sends the script again when the reply got lost, and when the store has
+// forgotten it. Neither is a replay.
 func TestReplayRetried(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
-		r, _ := newReplayRig(t, rdb)
-		l := &lossy{}
-		rdb.AddHook(l)
-		if _, err := r.sp.Finish(t.Context(), mustBase64(t, r.good()), requestID); err != nil {
-			t.Errorf("the reply got lost: %v", err)
+		t.Run("H05 a claim whose reply got lost, sent again", func(t *testing.T) {
+			r, _ := newReplayRig(t, rdb)
+			l := &lossy{}
+			rdb.AddHook(l)
+			text := mustBase64(t, r.good())
+			if _, err := r.sp.Finish(t.Context(), text, requestID); err != nil {
+				t.Errorf("the reply got lost: %v", err)
+			}
+			if !l.lost {
+				t.Error("no reply was lost")
+			}
+			if _, err := r.sp.Finish(t.Context(), text, requestID); !replayed(err) {
+				t.Errorf("the same response: %v, want a replay", err)
+			}
+		})
+		t.Run("H06 a store that has forgotten its scripts", func(t *testing.T) {
+			r, _ := newReplayRig(t, rdb)
+			if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			text := mustBase64(t, r.good())
+			if _, err := r.sp.Finish(t.Context(), text, requestID); err != nil {
+				t.Errorf("the script was forgotten: %v", err)
+			}
+			if _, err := r.sp.Finish(t.Context(), text, requestID); !replayed(err) {
+				t.Errorf("the same response: %v, want a replay", err)
+			}
+		})
+	})
+	t.Run("H06 a store that is loading", func(t *testing.T) {
+		m := testenv.Embedded(t)
+		r, _ := newReplayRig(t, testenv.Client(t, m.Addr()))
+		text := mustBase64(t, r.good())
+		m.SetError("LOADING Redis is loading the dataset in memory")
+		if _, err := r.sp.Finish(t.Context(), text, requestID); err == nil || refusedFor(err) != err.Error() {
+			t.Errorf("%v, want an error that is no refusal", err)
 		}
-		if !l.lost {
-			t.Error("no reply was lost")
-		}
-		if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		m := r.good()
-		m.InResponseTo, m.Confirmations[0].InResponseTo = "id-next", "id-next"
-		if _, err := r.sp.Finish(t.Context(), mustBase64(t, m), "id-next"); err != nil {
-			t.Errorf("the script was forgotten: %v", err)
+		m.SetError("")
+		if _, err := r.sp.Finish(t.Context(), text, requestID); err != nil {
+			t.Errorf("when it is there: %v", err)
 		}
 	})
 }
