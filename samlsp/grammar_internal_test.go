@@ -127,7 +127,7 @@ func TestSchema(t *testing.T) {
 				want("with text", leaf, func(e *etree.Element) { e.CreateText("x") })
 				want("with an element of another namespace", false, func(e *etree.Element) { e.CreateElement("x:y").CreateAttr("xmlns:x", "urn:x") })
 				for _, tag := range hasNoPlace {
-					want("with "+tag, false, func(e *etree.Element) { e.CreateElement(tag) })
+					want("with "+tag, false, func(e *etree.Element) { e.AddChild(whole(t, tag)) })
 				}
 				if e.Parent() == nil || e.Parent().Parent() == nil {
 					continue // the root
@@ -147,6 +147,25 @@ func TestSchema(t *testing.T) {
 		})
 	}
 }
+
+// whole returns an element with what the schema wants in it, so that it is refused
+// for its place alone.
+func whole(t *testing.T, tag string) *etree.Element {
+	t.Helper()
+	content := map[string]string{
+		"samlp:Response":     `<samlp:Status><samlp:StatusCode/></samlp:Status>`,
+		"saml:Assertion":     `<saml:Issuer/><saml:Subject>` + wholeSubject + `</saml:Subject><saml:Conditions/>`,
+		"saml:Subject":       wholeSubject,
+		"xenc:EncryptedData": `<xenc:EncryptionMethod/><xenc:CipherData><xenc:CipherValue/></xenc:CipherData>`,
+	}[tag]
+	doc := etree.NewDocument()
+	if err := doc.ReadFromString("<" + tag + ">" + content + "</" + tag + ">"); err != nil {
+		t.Fatal(err)
+	}
+	return doc.Root()
+}
+
+const wholeSubject = `<saml:NameID/><saml:SubjectConfirmation><saml:SubjectConfirmationData/></saml:SubjectConfirmation>`
 
 // needed reports whether e is the last of those of which its parent has to have one.
 func needed(e *etree.Element) bool {

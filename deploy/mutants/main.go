@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -65,11 +66,31 @@ func run(out io.Writer, filter string, jobs int) (bool, error) {
 		return false, err
 	}
 	defer os.RemoveAll(work)
+	if err := sound(root, mutants); err != nil {
+		return false, err
+	}
 	fates, err := breed(root, work, mutants, max(1, jobs))
 	if err != nil {
 		return false, err
 	}
 	return report(out, mutants, fates), nil
+}
+
+// sound returns an error unless the tests pass on the tree as it is: else they
+// would kill everything.
+func sound(root string, mutants []mutant) error {
+	seen := map[string]bool{}
+	for _, m := range mutants {
+		for _, what := range m.stages(root) {
+			if name := strings.Join(what, " "); !seen[name] && !strings.HasPrefix(name, "-run=") {
+				seen[name] = true
+				if f := test(root, what); f != (fate{}) {
+					return fmt.Errorf("the tests do not pass as it is: %s%s", f.killer, f.detail)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // breed makes the mutants in several copies of the tree at a time. The fate of each
@@ -128,8 +149,7 @@ type fate struct {
 }
 
 // try makes one mutant in the tree, runs the tests and takes it back. The tests
-// that it names come first, since that is quicker; a mutant has survived when all
-// tests of the packages have passed.
+// that it names come first, since that is quicker.
 func try(tree string, m mutant) fate {
 	name := filepath.Join(tree, m.file)
 	before, err := os.ReadFile(name)
@@ -144,8 +164,8 @@ func try(tree string, m mutant) fate {
 	if err := os.WriteFile(name, []byte(after), 0o644); err != nil {
 		return fate{what: "BROKEN", detail: err.Error()}
 	}
-	for _, tests := range []string{m.tests, "."} {
-		f := test(tree, m.packages, tests)
+	for _, what := range m.stages(tree) {
+		f := test(tree, what)
 		if f.killer != "" || f.what == "BROKEN" {
 			return f
 		}
@@ -153,9 +173,26 @@ func try(tree string, m mutant) fate {
 	return fate{what: "SURVIVED"}
 }
 
-// test runs the tests of the packages that match, and returns which has failed.
-func test(tree string, packages []string, tests string) fate {
-	command := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-count=1", "-ldflags=-s -w", "-timeout=5m", "-run=" + tests}, packages...)...)
+// stages returns what go test is asked for, one after the other until a test
+// fails. A mutant has survived when all tests of its packages have passed.
+func (m mutant) stages(tree string) [][]string {
+	var stages [][]string
+	if len(m.quick) > 0 {
+		files := slices.Clone(m.quick)
+		sources, _ := fs.Glob(os.DirFS(tree), filepath.Dir(m.file)+"/*.go") // a good pattern
+		for _, name := range sources {
+			if !strings.HasSuffix(name, "_test.go") {
+				files = append(files, name)
+			}
+		}
+		stages = append(stages, files)
+	}
+	return append(stages, append([]string{"-run=" + m.tests}, m.packages...), m.packages)
+}
+
+// test runs go test, and returns which test has failed.
+func test(tree string, what []string) fate {
+	command := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-count=1", "-ldflags=-s -w", "-timeout=5m"}, what...)...)
 	command.Dir = tree
 	text, err := command.CombinedOutput()
 	if err == nil {
@@ -164,7 +201,10 @@ func test(tree string, packages []string, tests string) fate {
 	if regexp.MustCompile(`\[(build|setup) failed\]`).Match(text) {
 		return fate{what: "BROKEN", detail: "does not compile: " + firstError(string(text))}
 	}
-	return fate{killer: killer(string(text))}
+	if by := killer(string(text)); by != "" {
+		return fate{killer: by}
+	}
+	return fate{what: "BROKEN", detail: strings.TrimSpace(string(text))}
 }
 
 // firstError returns the first error of the compiler.
@@ -177,7 +217,8 @@ func firstError(text string) string {
 	return ""
 }
 
-// killer returns the test that has failed, the innermost of the first ones.
+// killer returns the test that has failed, the innermost of the first ones. It is
+// "" where none has: then go test has ended for another reason.
 func killer(text string) string {
 	best := ""
 	for _, found := range regexp.MustCompile(`--- FAIL: (\S+)`).FindAllStringSubmatch(text, -1) {
@@ -185,8 +226,8 @@ func killer(text string) string {
 			best = found[1]
 		}
 	}
-	if best == "" {
-		return "the tests do not come to an end"
+	if best == "" && strings.Contains(text, "\npanic: ") {
+		return "a panic, or a test that does not end"
 	}
 	return best
 }

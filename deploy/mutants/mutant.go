@@ -11,6 +11,7 @@ type mutant struct {
 	file     string
 	packages []string // whose tests have to notice
 	tests    string   // regexp of those that are run first
+	quick    []string // files of tests that are compiled and run alone before that
 	old, new string
 	line     int // in mutants.txt
 }
@@ -49,7 +50,9 @@ func parse(text string) ([]mutant, error) {
 		case strings.HasPrefix(line, "+"):
 			now.new += line[1:] + "\n"
 		case word == "file":
-			now.file = rest
+			now.file, now.quick = rest, nil
+		case word == "quick":
+			now.quick = strings.Fields(rest)
 		case word == "test":
 			fields := strings.Fields(rest)
 			now.packages, now.tests = fields[:len(fields)-1], fields[len(fields)-1]

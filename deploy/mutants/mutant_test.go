@@ -84,8 +84,9 @@ func TestKiller(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"--- FAIL: TestA (0.1s)\n    --- FAIL: TestA/A01_x (0.0s)\n        x\n--- FAIL: TestB (0.1s)\n    --- FAIL: TestB/B (0s)\n": "TestA/A01_x",
-		"--- FAIL: TestA (0.1s)\n":         "TestA",
-		"panic: test timed out after 5m0s": "the tests do not come to an end",
+		"--- FAIL: TestA (0.1s)\n":            "TestA",
+		"x\npanic: test timed out after 5m0s": "a panic, or a test that does not end",
+		"go: no such directory\n":             "",
 	} {
 		if got := killer(text); got != want {
 			t.Errorf("killer = %q, want %q", got, want)
