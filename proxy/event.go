@@ -167,6 +167,9 @@ func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
+	if status < 200 { // an app's, which nobody has looked at yet
+		dropOurCookies(w.Header())
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 

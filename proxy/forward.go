@@ -70,10 +70,11 @@ type passage struct {
 // headers set by a Director are removed along with those. An error means that
 // the app did not answer.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p passage) error {
-	if isWebsocket(r.Header) && !fromSameHost(r) {
+	websocket := isWebsocket(r)
+	if websocket && !g.fromSameHost(r) {
 		return badRequest(http.StatusForbidden, "websocket opened by %q", r.Header["Origin"])
 	}
-	ctx, cancel := g.watched(r.Context(), p, isWebsocket(r.Header))
+	ctx, cancel := g.watched(r.Context(), p, websocket)
 	defer cancel()
 	r = r.WithContext(ctx)
 	if r.ContentLength != 0 && r.ProtoMajor == 1 {
@@ -90,7 +91,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 			if res.StatusCode == http.StatusSwitchingProtocols {
 				ev.status = res.StatusCode
 			}
-			dropOurCookies(res.Header)
+			p.app.confine(res.Header)
 			res.Header.Set("X-Request-Id", ev.id)
 			if p.visitor != nil {
 				keepPrivate(res.Header)
@@ -121,7 +122,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 	out.Trailer = nil
 	h.Del("Te")
 	h.Del("Expect") // the server says "100 Continue" when the body is read
-	if !isWebsocket(pr.In.Header) {
+	if !isWebsocket(pr.In) {
 		// ReverseProxy would open a tunnel for any protocol, and what is in the
 		// tunnel is never authorised.
 		h.Del("Upgrade")
@@ -139,22 +140,24 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 }
 
 // isWebsocket reports whether a request asks for a websocket and nothing else
-// (RFC 6455, section 4.1).
-func isWebsocket(h http.Header) bool {
-	upgrade := h["Upgrade"]
-	return len(upgrade) == 1 && strings.EqualFold(upgrade[0], "websocket")
+// (RFC 6455, section 4.1). One with a body does not: what the app would take for
+// the body, and what for the tunnel, is anybody's guess.
+func isWebsocket(r *http.Request) bool {
+	upgrade := r.Header["Upgrade"]
+	return len(upgrade) == 1 && strings.EqualFold(upgrade[0], "websocket") && r.Method == http.MethodGet && r.ContentLength == 0
 }
 
 // fromSameHost reports whether a websocket is opened by a page of the same
-// host. Browsers let any page open one, cookies and all, and leave it to the
-// server to look at Origin, which they always send.
-func fromSameHost(r *http.Request) bool {
+// host, over https where that is how we are reached. Browsers let any page open
+// one, cookies and all, and leave it to the server to look at Origin, which they
+// always send.
+func (g *Gateway) fromSameHost(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	if len(origins) == 0 {
 		return true
 	}
 	u, err := url.Parse(origins[0])
-	return err == nil && len(origins) == 1 && strings.EqualFold(u.Host, r.Host)
+	return err == nil && len(origins) == 1 && u.Scheme == g.base.Scheme && strings.EqualFold(u.Host, r.Host)
 }
 
 // watched returns a context for a passage. It ends with the session, and when the
@@ -266,6 +269,23 @@ func withoutOurCookies(h http.Header) {
 	h["Cookie"] = kept
 }
 
+// confine takes out of the app's answer what concerns others: the gateway's
+// cookies, the way to reach the host, and what scripts of other apps on it do.
+func (a *app) confine(h http.Header) {
+	dropOurCookies(h)
+	h.Del("Alt-Svc") // a server that is not behind the gateway (RFC 7838)
+	if scope := h.Values("Service-Worker-Allowed"); a.prefix != "" && !slices.ContainsFunc(scope, a.has) || len(scope) > 1 {
+		// A worker sees all requests of its scope, the gateway's own included.
+		h.Del("Service-Worker-Allowed")
+	}
+}
+
+// has reports whether a scope of scripts is within the app.
+func (a *app) has(scope string) bool {
+	path, _, ok := canonicalPath(&url.URL{RawPath: scope})
+	return ok && strings.HasPrefix(path, a.prefix+"/")
+}
+
 // dropOurCookies takes out of an app's answer the cookies that only the gateway
 // sets.
 func dropOurCookies(h http.Header) {
@@ -289,8 +309,12 @@ func cookieName(pair string) string {
 // keepPrivate sees to it that no shared cache keeps what was made for one
 // visitor. What the app says for the visitor's own browser stays.
 func keepPrivate(h http.Header) {
-	h.Del("Surrogate-Control")
-	h.Del("CDN-Cache-Control") // RFC 9213
+	for name := range h {
+		// RFC 9213 and what CDNs have of their own kind; nginx heeds its header first.
+		if strings.HasSuffix(name, "Cdn-Cache-Control") || name == "Surrogate-Control" || name == "Edge-Control" || name == "X-Accel-Expires" {
+			delete(h, name)
+		}
+	}
 	sent := h.Values("Cache-Control")
 	if len(sent) == 0 {
 		h.Set("Cache-Control", "private, no-store")

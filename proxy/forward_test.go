@@ -78,7 +78,7 @@ func TestSpoofedIdentity(t *testing.T) {
 			"X-Remote-User", "X-Auth-Request-User", "X-WEBAUTH-USER", "X-Authenticated-User", "Remote-Groups", "Remote-Email", "Remote-Name",
 			"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Prefix", "X-Forwarded-Method", "X-Forwarded-Server", "X-Forwarded-Port",
 			"X-Original-URL", "X-Original-Uri", "X-Rewrite-URL", "X-Real-IP", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Request-Id", "Proxy", "X-Client-Ip",
-			"X-User", "X-Auth-User", "SSL-Client-Cert", "X-SSL-Client-S-DN", "X-Client-Cert", "Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "X-HTTP-Host-Override",
+			"X-User", "X-Auth-User", "SSL-Client-Cert", "X-SSL-Client-S-DN", "X-Client-Cert", "Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "X-HTTP-Host-Override", "X-Sendfile-Type", "X-Accel-Mapping",
 			"Some_Header", "Some.Header",
 		}
 		ours := map[string]string{
@@ -186,6 +186,8 @@ func TestPaths(t *testing.T) {
 			{"G05 absolute form of the same host", "GET", "https://wiki.example.com/x", cookie, 200, "/x"},
 			{"G05 absolute form of another host", "GET", "http://evil.example/x", cookie, 421, ""},
 			{"G13 TRACE", "TRACE", "/x", cookie, 405, ""},
+			{"G13 trace in lower case", "trace", "/x", cookie, 405, ""},
+			{"G13 TRACK", "TRACK", "/x", cookie, 405, ""},
 			{"G13 CONNECT", "CONNECT", "/x", cookie, 405, ""},
 			{"G13 CONNECT to a host", "CONNECT", "127.0.0.1:22", cookie, 405, ""},
 			{"G12 OPTIONS without a session", "OPTIONS", "/x", "", 401, ""},
@@ -342,6 +344,7 @@ func TestCacheControl(t *testing.T) {
 	row(t, "G16 shared caches", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
+		cdnHeaders := []string{"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "Edge-Control", "X-Accel-Expires"}
 		for _, test := range []struct{ path, sent, want string }{
 			{"/x", "", "private, no-store"},
 			{"/x", "no-cache", "private, no-cache"},
@@ -356,15 +359,19 @@ func TestCacheControl(t *testing.T) {
 				if test.sent != "" {
 					w.Header().Set("Cache-Control", test.sent)
 				}
-				w.Header().Set("CDN-Cache-Control", "max-age=60")
+				for _, name := range cdnHeaders {
+					w.Header().Set(name, "max-age=60")
+				}
 				w.Header().Set("X-Request-Id", "the app's own")
 			})
 			res, _ := s.get(b, s.url("wiki", test.path))
 			if got := strings.Join(res.Header["Cache-Control"], "|"); got != test.want {
 				t.Errorf("%s, %q: Cache-Control = %q, want %q", test.path, test.sent, got, test.want)
 			}
-			if got := res.Header.Get("CDN-Cache-Control"); (got == "") != (test.path == "/x") {
-				t.Errorf("%s: CDN-Cache-Control = %q", test.path, got)
+			for _, name := range cdnHeaders {
+				if got := res.Header.Get(name); (got == "") != (test.path == "/x") {
+					t.Errorf("%s: %s = %q", test.path, name, got)
+				}
 			}
 			if got := res.Header["X-Request-Id"]; len(got) != 1 || len(got[0]) != 32 {
 				t.Errorf("%s: X-Request-Id = %q, want ours alone", test.path, got)

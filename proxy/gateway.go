@@ -238,7 +238,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 
 // route returns where a request goes, in canonical form.
 func (g *Gateway) route(r *http.Request) (route, error) {
-	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+	switch strings.ToUpper(r.Method) { // there are servers to which trace is TRACE
+	case http.MethodTrace, http.MethodConnect, "TRACK":
 		return route{}, badRequest(http.StatusMethodNotAllowed, "method %s", r.Method)
 	}
 	host, ok := canonicalHost(r.Host)

@@ -112,7 +112,7 @@ func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {
 	if o.http {
 		server.Start()
 	} else {
-		server.TLS = &tls.Config{Certificates: []tls.Certificate{keys().gateway.TLS()}}
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{keys().gateway.TLS()}, NextProtos: []string{"h2", "http/1.1"}}
 		server.StartTLS()
 	}
 	t.Cleanup(server.Close)

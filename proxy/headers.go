@@ -28,7 +28,8 @@ func newNameSet(extra ...string) nameSet {
 		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-HTTP-Host-Override",
 		"X-User", "X-Auth-User",
 		"X-Scheme", "X-Url-Scheme", "Front-End-Https",
-		"Proxy", // a CGI program would take it for $HTTP_PROXY
+		"Proxy",                              // a CGI program would take it for $HTTP_PROXY
+		"X-Sendfile-Type", "X-Accel-Mapping", // CVE-2025-61780: Rack would send other files
 	}
 	s := nameSet{names: make(map[string]struct{}), families: []string{
 		"xforwarded", "xjitgate", "xauthrequest", "xauthenticated", "xwebauth", "xremote",

@@ -297,17 +297,17 @@ func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event,
 		}
 		return g.expiredHere(r, ev, host, errors.New("another browser began this login"))
 	}
-	on := from
-	on.Host = host
-	if err := g.endOthers(ctx, r, on, ""); err != nil {
-		return err
-	}
 	id, ok, err := g.sessions.Continue(ctx, from, host)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return g.expiredHere(r, ev, host, errors.New("the login is over"))
+	}
+	on := from
+	on.Host = host
+	if err := g.endOthers(ctx, r, on, ""); err != nil { // as in open
+		return err
 	}
 	if err := g.jar.setSession(w, id); err != nil {
 		return err
@@ -320,11 +320,12 @@ func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event,
 // open starts a session on our own host as s says, gives the browser its cookie,
 // and returns what was stored.
 func (g *Gateway) open(ctx context.Context, w http.ResponseWriter, r *http.Request, s session.Record, prior string) (session.Record, error) {
-	if err := g.endOthers(ctx, r, s, prior); err != nil {
-		return session.Record{}, err
-	}
 	s, id, err := g.sessions.Create(ctx, s)
 	if err != nil {
+		return session.Record{}, err
+	}
+	// Not before: where the new one cannot be stored, the old one goes on.
+	if err := g.endOthers(ctx, r, s, prior); err != nil {
 		return session.Record{}, err
 	}
 	return s, g.jar.setSession(w, id)

@@ -27,8 +27,12 @@ func bracket(host string) string {
 
 // canonicalHost returns the host of a Host header in lower case and without its
 // trailing dot. Whether we serve that host is for the caller to find out, by
-// looking it up whole.
+// looking it up whole. Letters that are not ASCII are not in a host: lower case
+// makes ASCII of some.
 func canonicalHost(hostport string) (host string, ok bool) {
+	if strings.IndexFunc(hostport, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
+		return "", false
+	}
 	host, port := hostport, ""
 	if i := strings.LastIndexByte(hostport, ':'); i > strings.LastIndexByte(hostport, ']') {
 		host, port = hostport[:i], hostport[i+1:]
@@ -139,9 +143,22 @@ func isOwn(path string) bool {
 // hasPathPrefix reports whether path is prefix or lies below it, ignoring
 // case: there are upstreams which do, and a rule for /admin must hold for
 // /Admin there. The prefix has no slash at its end; "" is above everything.
+//
+// It compares as many segments as the prefix has, not bytes: the Kelvin sign is a
+// k in another case, and longer.
 func hasPathPrefix(path, prefix string) bool {
-	return len(path) >= len(prefix) && strings.EqualFold(path[:len(prefix)], prefix) &&
-		(len(path) == len(prefix) || path[len(prefix)] == '/')
+	end := 0
+	for range strings.Count(prefix, "/") {
+		if end == len(path) {
+			return false
+		}
+		n := strings.IndexByte(path[end+1:], '/')
+		if n < 0 {
+			n = len(path) - end - 1
+		}
+		end += 1 + n
+	}
+	return strings.EqualFold(path[:end], prefix)
 }
 
 // maxReturn is the longest return target that is kept, in bytes: it travels in

@@ -28,6 +28,7 @@ func TestCanonicalHost(t *testing.T) {
 		{"empty", "", "", false},
 		{"only a port", ":80", "", false},
 		{"only a dot", ".", "", false},
+		{"the Kelvin sign, which lower case makes a k", "wi\u212Ai.example.com", "", false},
 	} {
 		host, ok := canonicalHost(test.in)
 		if ok != test.ok || ok && host != test.host {

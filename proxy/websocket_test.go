@@ -80,6 +80,7 @@ func TestUpgrade(t *testing.T) {
 			{"of another site's page", "/ws", cookie, ws + "\nOrigin: https://evil.example", 403, ""},
 			{"of a sibling host's page", "/ws", cookie, ws + "\nOrigin: https://sso.example.com", 403, ""},
 			{"of another port's page", "/ws", cookie, ws + "\nOrigin: https://wiki.example.com:8443", 403, ""},
+			{"of a page that came over http", "/ws", cookie, ws + "\nOrigin: http://wiki.example.com", 403, ""},
 			{"of a page without an origin", "/ws", cookie, ws + "\nOrigin: null", 403, ""},
 			{"of two origins", "/ws", cookie, ws + "\nOrigin: https://wiki.example.com\nOrigin: https://evil.example", 403, ""},
 			{"of another site's page, on a public path", "/public/ws", "", ws + "\nOrigin: https://evil.example", 403, ""},

@@ -269,22 +269,38 @@ func (s *Store) Touch(ctx context.Context, r Record) error {
 }
 
 // Revoke ends every session of r's login, on all hosts. r is over even where it
-// is not in its user's index any more.
+// is not in its user's index any more. It is the last one that is deleted: as long
+// as any other is left, r can be revoked again.
 func (s *Store) Revoke(ctx context.Context, r Record) error {
-	index := s.index(r.Owner())
-	for gone := []string{r.member()}; len(gone) > 0; {
+	others, err := s.ofLogin(ctx, r)
+	if err != nil {
+		return err
+	}
+	index, own := s.index(r.Owner()), r.member()
+	others = slices.DeleteFunc(others, func(m string) bool { return m == own })
+	if err := s.remove(ctx, index, others); err != nil {
+		return err
+	}
+	for gone := []string{own}; len(gone) > 0; {
 		if err := s.remove(ctx, index, gone); err != nil {
 			return err
 		}
 		// Listed after the deletion, so that a session which Continue has just
 		// made of a deleted one is seen here.
-		members, err := s.Redis.ZRange(ctx, index, 0, -1).Result()
-		if err != nil {
-			return fmt.Errorf("listing a user's sessions: %w", err)
+		if gone, err = s.ofLogin(ctx, r); err != nil {
+			return err
 		}
-		gone = slices.DeleteFunc(members, func(m string) bool { login, _ := splitMember(m); return login != r.Login })
 	}
 	return nil
+}
+
+// ofLogin returns those of a user's index that are of r's login.
+func (s *Store) ofLogin(ctx context.Context, r Record) ([]string, error) {
+	members, err := s.Redis.ZRange(ctx, s.index(r.Owner()), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("listing a user's sessions: %w", err)
+	}
+	return slices.DeleteFunc(members, func(m string) bool { login, _ := splitMember(m); return login != r.Login }), nil
 }
 
 // Drop ends all sessions of users that there are, and deletes what there is of
