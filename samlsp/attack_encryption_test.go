@@ -94,6 +94,7 @@ func TestAttacksOnEncryption(t *testing.T) {
 			before, _, _ := strings.Cut(after, "</saml:EncryptedAssertion>")
 			plaintext(func(string) string { return "<saml:EncryptedAssertion>" + before + "</saml:EncryptedAssertion>" })(t, m)
 		}, "structure"},
+		{"D10", "the plaintext is an Assertion before white space", gcmInSigned, plaintext(func(s string) string { return s + "\n" }), "structure"},
 		{"D10", "the plaintext is an Assertion after white space", gcmInSigned, plaintext(func(s string) string { return " " + s }), "structure"},
 		{"D11", "the plaintext has 1,500 elements", gcmInSigned, set(func(m *samltest.Message) {
 			m.SetAttribute("groups", slices.Repeat([]string{"g"}, 1500)...)
@@ -157,6 +158,8 @@ func TestAttacksOnAllowedEncryption(t *testing.T) {
 	runAttacks(t, r, []attack{
 		{"D03", "CBC that is no multiple of a block", cbcInSigned, ciphertext(unaligned), "decryption"},
 		{"D03", "CBC of an IV alone", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:16] }), "decryption"},
+		{"D03", "padding of another length", cbcInSigned, ciphertext(padding), "decryption"},
+		{"D03", "padding of no length", cbcInSigned, noPadding, "decryption"},
 		{"D03", "nothing", cbcInSigned, ciphertext(func([]byte) []byte { return nil }), "decryption"},
 		{"D03", "CBC shorter than its IV", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:15] }), "decryption"},
 		{"D03", "CBC of an IV and half a block", cbcInSigned, ciphertext(func(b []byte) []byte { return b[:24] }), "decryption"},
@@ -168,6 +171,17 @@ func TestAttacksOnAllowedEncryption(t *testing.T) {
 
 func unaligned(b []byte) []byte { return b[:len(b)-1] }
 func padding(b []byte) []byte   { b[len(b)-17] ^= 0xff; return b }
+
+// noPadding makes zero of the last byte of the plaintext, which says how long the
+// padding is.
+func noPadding(_ *testing.T, m *samltest.Message) {
+	length := 0
+	m.Encryption.MutatePlaintext = func(b []byte) []byte { length = len(b); return b }
+	m.Encryption.MutateCiphertext = func(b []byte) []byte {
+		b[len(b)-17] ^= byte(16 - length%16)
+		return b
+	}
+}
 
 // Who encrypts something of their own in an unsigned Response learns nothing of
 // how far it got: the refusals are the same to the letter, since their text is

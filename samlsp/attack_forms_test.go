@@ -69,6 +69,7 @@ func TestAttacksOnFormsOfSignatures(t *testing.T) {
 		{"A48", "the namespace of declarations as the default", nil, inStatus(`xmlns="http://www.w3.org/2000/xmlns/"`), "namespace"},
 		{"A48", "the namespace of xml as the default", nil, inStatus(`xmlns="http://www.w3.org/XML/1998/namespace"`), "namespace"},
 		{"A48", "xmlns declared", nil, inStatus(`xmlns:xmlns="http://www.w3.org/2000/xmlns/"`), "namespace"},
+		{"A48", "xmlns declared as a prefix of its own", nil, inStatus(`xmlns:xmlns="urn:x"`), "namespace"},
 		{"A49", "another ID by character references", nil, func(t *testing.T, m *samltest.Message) {
 			once(` ID="`+m.AssertionID, ` ID="&#x5F;&#95;`+m.AssertionID[1:])(t, m)
 		}, "reference"},
@@ -309,6 +310,7 @@ func TestAttacksOnFormsOfXML(t *testing.T) {
 		{"B36", "an element in full-width letters", nil, once("<samlp:Status>", "<samlp:\uff33tatus>"), "xml"},
 		{"B36", "an attribute in full-width letters", nil, inStatus("\uff29\uff24=\"x\""), "xml"},
 		{"B36", "a prefix in full-width letters", nil, inStatus("xmlns:\uff53=\"urn:x\""), "xml"},
+		{"B36", "a prefix with a letter beyond ASCII", nil, inStatus("xmlns:\u00e9=\"urn:x\""), "namespace"},
 		{"B36", "a prefix in other letters", nil, once("<samlp:Status>", "<SAMLP:Status>"), "namespace"},
 		{"B36", "an element in other letters", nil, once("<samlp:Status>", "<samlp:status>"), "structure"},
 		{"B36", "an attribute in other letters", nil, once(`Destination="`, `destination="`), "wrong_destination"},
@@ -654,6 +656,7 @@ func TestAttacksAroundEncryption(t *testing.T) {
 		{"D24", "the Response declares a prefix that the plaintext declares as something else", gcmInUnsigned, aroundIt(func(root *etree.Element) {
 			root.CreateAttr("xmlns:xs", "urn:evil")
 		}), "decryption"},
+		{"D07", "CBC, where something else is allowed", gcmInUnsigned, encryption(func(e *samltest.Encryption) { e.Method = samltest.AES128CBC }), "encryption"},
 		{"D24", "the Response has a default namespace", gcmInUnsigned, aroundIt(func(root *etree.Element) { root.CreateAttr("xmlns", samltest.NSProtocol) }), accept},
 		{"D24", "the Response has the ID that the plaintext will have", gcmInUnsigned, func(_ *testing.T, m *samltest.Message) {
 			m.MutateSigned = func(doc *etree.Document) { doc.Root().CreateAttr("ID", m.AssertionID) }

@@ -129,6 +129,7 @@ func TestAttacksOnMeaning(t *testing.T) {
 			m.NotBefore, m.NotOnOrAfter = m.AssertionIssueInstant, time.Now().Add(time.Hour)
 		}, "wrong_issue_instant"},
 		{"C22", "valid for ten years", nil, set(func(m *samltest.Message) { m.NotOnOrAfter = time.Now().AddDate(10, 0, 0) }), "wrong_lifetime"},
+		{"C22", "valid for 25 hours", nil, set(func(m *samltest.Message) { m.NotOnOrAfter = time.Now().Add(25 * time.Hour) }), "wrong_lifetime"},
 		{"C22", "ends before it begins", nil, set(func(m *samltest.Message) {
 			m.NotBefore, m.NotOnOrAfter = time.Now().Add(2*time.Minute), time.Now().Add(-2*time.Minute)
 		}), "wrong_lifetime"},

@@ -131,6 +131,30 @@ func wantKeys(t *testing.T, rdb redis.UniversalClient, prefix string, n int) {
 	}
 }
 
+// Names that are used at one IdP, or for something else, are free.
+func TestClaimsAreApart(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		acme, prefix := newReplayRig(t, rdb)
+		globex := newRig(t, func(o *samlsp.Options) { o.Name, o.Replay = "globex", samlsp.NewReplay(rdb, prefix) })
+		finish := func(r *rig, request, assertion string) error {
+			m := r.good()
+			m.InResponseTo, m.Confirmations[0].InResponseTo, m.AssertionID = request, request, assertion
+			_, err := r.sp.Finish(t.Context(), mustBase64(t, m), request)
+			return err
+		}
+		if err := finish(acme, requestID, claimedID); err != nil {
+			t.Fatal(err)
+		}
+		if err := finish(globex, requestID, claimedID); err != nil {
+			t.Errorf("the same request and assertion at another IdP: %v", err)
+		}
+		if err := finish(acme, claimedID, samltest.NewID()); err != nil {
+			t.Errorf("a request of the ID of an assertion that is used: %v", err)
+		}
+	})
+}
+
 // Of many that post one response at once, one signs in.
 func TestReplayAtOnce(t *testing.T) {
 	t.Parallel()

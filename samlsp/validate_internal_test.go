@@ -1,6 +1,7 @@
 package samlsp
 
 import (
+	"crypto/x509"
 	"testing"
 	"time"
 )
@@ -84,5 +85,19 @@ func TestTimesToTheMillisecond(t *testing.T) {
 	}
 	if want := now.Add(2 * time.Minute); !r.until.Equal(want) {
 		t.Errorf("good until %s, want %s: when it has become too old", r.until, want)
+	}
+}
+
+// A certificate is good from its first second to its last.
+func TestInTime(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	certificate := &x509.Certificate{NotBefore: now, NotAfter: now.Add(time.Hour)}
+	for at, want := range map[time.Time]bool{
+		now.Add(-time.Second): false, now: true, now.Add(time.Hour): true, now.Add(time.Hour + time.Second): false,
+	} {
+		if got := inTime(certificate, at); got != want {
+			t.Errorf("in time at %s: %t, want %t", at, got, want)
+		}
 	}
 }
