@@ -27,9 +27,10 @@ func (s *site) raw(request string) (*http.Response, string) {
 	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
 		s.t.Fatal(err)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	method, _, _ := strings.Cut(request, " ")
+	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
-		s.t.Fatalf("%q: %v", request, err)
+		s.t.Fatalf("%.300q: %v", request, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
@@ -149,6 +150,7 @@ func TestPaths(t *testing.T) {
   - {name: admin, host: wiki.example.com, path: /admin, upstream: "UPSTREAM", allow: {groups: [nobody]}, public: [/admin/open]}`,
 			top: ""})
 		cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
+		const preflight = "OPTIONS\nOrigin: https://evil.example\nAccess-Control-Request-Method: POST\n"
 		for _, test := range []struct {
 			why, method, target, cookie string
 			status                      int
@@ -170,6 +172,22 @@ func TestPaths(t *testing.T) {
 			{"G14 out of public, encoded slash", "GET", "/public/..%2fx", "", 400, ""},
 			{"G14 out of public, path parameter", "GET", "/public/..;/x", "", 400, ""},
 			{"G14 out of public, backslash", "GET", `/public/..\x`, "", 400, ""},
+			{"G04 out of public, half encoded", "GET", "/public/.%2E/x", "", 400, ""},
+			{"G04 out of public, encoded twice", "GET", "/public/%252e%252e/x", "", 400, ""},
+			{"G04 out of public, encoded path parameter", "GET", "/public/..%3bx=y/x", "", 400, ""},
+			{"G04 out of public, encoded backslash", "GET", "/public/..%5cx", "", 400, ""},
+			{"G04 out of public, without a slash (CVE-2026-48020)", "GET", "/public../x", "", 401, ""},
+			{"G04 NUL", "GET", "/public/x%00.png", "", 400, ""},
+			{"G04 an encoded fragment", "GET", "/x%23/public/", "", 400, ""},
+			{"G04 another app, by way of a dot", "GET", "/./admin/x", cookie, 400, ""},
+			{"G04 another app, overlong UTF-8", "GET", "/x/%c0%ae%c0%ae/admin", cookie, 400, ""},
+			{"G04 fullwidth letters are others", "GET", "/%EF%BD%81dmin/x", cookie, 200, "/%EF%BD%81dmin/x"},
+			{"G04 the long s is another letter", "GET", "/%C5%BF", cookie, 200, "/%C5%BF"},
+			{"G04 fullwidth dots are letters", "GET", "/x/．．/admin", cookie, 200, "/x/%EF%BC%8E%EF%BC%8E/admin"},
+			{"G14 in an encoded query", "GET", "/x%3F/public/", "", 401, ""},
+			{"G14 in a fragment", "GET", "/x#/healthz", "", 400, ""},
+			{"G14 HEAD", "HEAD", "/x", "", 401, ""},
+			{"G14 a public path by another method", "DELETE", "/public/x", "", 200, "/public/x"},
 			{"G04 a fragment (CVE-2026-41059)", "GET", "/x#/public/", "", 400, ""},
 			{"G14 a fragment in a public path", "GET", "/public/#x", "", 400, ""},
 			{"G04 another app", "GET", "/admin/x", cookie, 403, ""},
@@ -183,6 +201,8 @@ func TestPaths(t *testing.T) {
 			{"G04 unparseable query, untouched", "GET", "/x?a=1;b=2&c=%zz", cookie, 200, "/x?a=1;b=2&c=%zz"},
 			{"G04 an empty query", "GET", "/x?", cookie, 200, "/x?"},
 			{"G18 many parameters", "GET", "/x?" + strings.Repeat("a=1&", 10001), cookie, 200, "/x?" + strings.Repeat("a=1&", 10001)},
+			{"G18 many parameters, without a session", "GET", "/x?" + strings.Repeat("a=1&", 10001), "", 401, ""},
+			{"G18 what comes after so many (CVE-2026-39825)", "GET", "/x?" + strings.Repeat("a=1&", 10001) + "admin=1", cookie, 200, "/x?" + strings.Repeat("a=1&", 10001) + "admin=1"},
 			{"G05 absolute form of the same host", "GET", "https://wiki.example.com/x", cookie, 200, "/x"},
 			{"G05 absolute form of another host", "GET", "http://evil.example/x", cookie, 421, ""},
 			{"G13 TRACE", "TRACE", "/x", cookie, 405, ""},
@@ -190,8 +210,15 @@ func TestPaths(t *testing.T) {
 			{"G13 TRACK", "TRACK", "/x", cookie, 405, ""},
 			{"G13 CONNECT", "CONNECT", "/x", cookie, 405, ""},
 			{"G13 CONNECT to a host", "CONNECT", "127.0.0.1:22", cookie, 405, ""},
+			{"G13 CONNECT to our own host", "CONNECT", "wiki.example.com:443", cookie, 405, ""},
+			{"G13 TRACE of a public path", "TRACE", "/public/x", "", 405, ""},
 			{"G12 OPTIONS without a session", "OPTIONS", "/x", "", 401, ""},
 			{"G12 OPTIONS with one", "OPTIONS", "/x", cookie, 200, "/x"},
+			{"G12 OPTIONS of the whole server", "OPTIONS", "*", cookie, 400, ""},
+			{"G12 a preflight without a session", preflight, "/x", "", 401, ""},
+			{"G12 a preflight with one", preflight, "/x", cookie, 200, "/x"},
+			{"G12 a preflight of another app", preflight, "/admin/x", cookie, 403, ""},
+			{"G12 a preflight of a public path", preflight, "/public/x", "", 200, "/public/x"},
 			{"G04 other methods pass", "PROPFIND", "/x", cookie, 200, "/x"},
 			{"G04 our own prefix never goes up", "GET", "/.jitgate/x", cookie, 404, ""},
 			{"G04 our own prefix alone", "GET", "/.jitgate", cookie, 404, ""},
@@ -208,7 +235,8 @@ func TestPaths(t *testing.T) {
 					}
 				}
 				before := s.upstream.requests()
-				res, body := s.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: wiki.example.com\nCookie: %s\nConnection: close\n\n", test.method, test.target, test.cookie))
+				method, headers, _ := strings.Cut(test.method, "\n")
+				res, body := s.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: wiki.example.com\nCookie: %s\n%sConnection: close\n\n", method, test.target, test.cookie, headers))
 				if res.StatusCode != test.status {
 					t.Errorf("%d, want %d: %.300s", res.StatusCode, test.status, body)
 					return
@@ -219,7 +247,7 @@ func TestPaths(t *testing.T) {
 					}
 					return
 				}
-				if e := parseEcho(t, body); e.URI != test.uri || e.Method != test.method {
+				if e := parseEcho(t, body); e.URI != test.uri || e.Method != method {
 					t.Errorf("the app was asked %s %.80q, want %.80q", e.Method, e.URI, test.uri)
 				}
 			})
@@ -259,6 +287,27 @@ func TestHosts(t *testing.T) {
 					t.Errorf("Host %q: the app got %q and %q, want %q", test.host, e.Host, e.Header.Get("X-Forwarded-Host"), test.want)
 				}
 			}
+		}
+		for target, want := range map[string]int{
+			"https://wiki.example.com/public/x": 200, "https://wiki.example.com:8443/public/x": 200, "HTTPS://WIKI.example.com./public/x": 200,
+			"http://evil.example/public/x": 421, "https://evil.example:443/public/x": 421, "https://wiki.example.com@evil.example/public/x": 421,
+			"https://wiki.example.com//public/x": 400, "https://wiki.example.com": 400,
+		} {
+			res, body := s.raw("GET " + target + " HTTP/1.1\nHost: wiki.example.com\nConnection: close\n\n")
+			if res.StatusCode != want {
+				t.Errorf("absolute form %s: %d, want %d", target, res.StatusCode, want)
+			} else if want == 200 {
+				if e := parseEcho(t, body); e.URI != "/public/x" || e.Host != "wiki.example.com:"+s.port {
+					t.Errorf("absolute form %s: the app was asked %s of %s", target, e.URI, e.Host)
+				}
+			}
+		}
+		// The target counts, and not what Host says beside it.
+		if res, _ := s.raw("GET https://wiki.example.com/public/x HTTP/1.1\nHost: evil.example\nConnection: close\n\n"); res.StatusCode != 200 {
+			t.Errorf("absolute form with another Host: %d, want 200", res.StatusCode)
+		}
+		if res, _ := s.raw("GET /public/x HTTP/1.0\nConnection: close\n\n"); res.StatusCode != 421 {
+			t.Errorf("HTTP/1.0 without Host: %d, want 421", res.StatusCode)
 		}
 		if res, _ := s.raw("GET /public/x HTTP/1.1\nHost: wiki.example.com\nHost: wiki.example.com\nConnection: close\n\n"); res.StatusCode != 400 {
 			t.Errorf("two Host headers: %d, want 400", res.StatusCode)
@@ -377,6 +426,21 @@ func TestCacheControl(t *testing.T) {
 				t.Errorf("%s: X-Request-Id = %q, want ours alone", test.path, got)
 			}
 		}
+		for path, status := range map[string]int{
+			"/x": 302, "/.jitgate/login": 302, "/%2e": 400, "/.jitgate/nothing": 404, "/.jitgate/logout": 200,
+		} {
+			res, _ := s.raw("GET " + path + " HTTP/1.1\nHost: wiki.example.com\nAccept: text/html\nConnection: close\n\n")
+			if got := res.Header.Get("Cache-Control"); res.StatusCode != status || got != "no-store" {
+				t.Errorf("our own %s: %d with Cache-Control %q, want %d and no-store", path, res.StatusCode, got, status)
+			}
+		}
+		if res, _ := s.raw("GET /x HTTP/1.1\nHost: evil.example\nConnection: close\n\n"); res.StatusCode != 421 || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("another host: %d %v", res.StatusCode, res.Header)
+		}
+		s.upstream.Close()
+		if res, _ := s.get(b, s.url("wiki", "/public/x")); res.StatusCode != 502 || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("the app is down: %d %v", res.StatusCode, res.Header)
+		}
 	})
 }
 
@@ -406,6 +470,13 @@ func TestPassesAnswers(t *testing.T) {
 		}
 		for _, test := range []struct{ why, head string }{
 			{"two lengths", "Content-Length: 3\nContent-Length: 4\n"},
+			{"two lengths in one line", "Content-Length: 4, 4\n"},
+			{"a length with a sign", "Content-Length: +4\n"},
+			{"chunks not last", "Transfer-Encoding: chunked, identity\n"},
+			{"two codings", "Transfer-Encoding: chunked\nTransfer-Encoding: identity\n"},
+			{"space before the colon of the length", "Content-Length : 4\n"},
+			{"a bare CR", "X-Y: a\rX-Forwarded-User: evil\n"},
+			{"NUL", "X-Y: a\x00b\n"},
 			{"unknown coding", "Transfer-Encoding: xchunked\n"},
 			{"space before the colon", "X-Forwarded-User : evil\n"},
 			{"no colon", "X-Forwarded-User\n"},
@@ -419,6 +490,12 @@ func TestPassesAnswers(t *testing.T) {
 		_, body := s.raw("POST /public/x HTTP/1.1\nHost: wiki.example.com\nConnection: close\nContent-Length: 3\nTransfer-Encoding: chunked\n\n4\nbody\n0\n\n")
 		if e := parseEcho(t, body); e.Body != "body" || e.Header.Get("Content-Length") != "" {
 			t.Errorf("length and chunks: the app got %q with %v", e.Body, e.Header)
+		}
+		// No second request hides in the first.
+		before := s.upstream.requests()
+		s.raw("GET /public/x HTTP/1.1\nHost: wiki.example.com\nContent-Length: 56\nConnection: close\n\nGET /smuggled HTTP/1.1\nHost: wiki.example.com\nX-Y: z\n\n")
+		if n := s.upstream.requests() - before; n != 1 {
+			t.Errorf("%d requests reached the app, want 1", n)
 		}
 		// A line that goes on, and one that ends in LF alone, are read and written anew.
 		for _, header := range []string{"X-Harmless: a\n X-Forwarded-User: evil\n", "X-Harmless: a\x00X-Forwarded-User: evil\n"} {

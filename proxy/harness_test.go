@@ -109,6 +109,7 @@ func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {
 	server := httptest.NewUnstartedServer(s.Gateway)
 	server.Listener.Close()
 	server.Listener = l
+	server.Config.DisableGeneralOptionsHandler = true
 	if o.http {
 		server.Start()
 	} else {

@@ -120,6 +120,9 @@ func TestUpgrade(t *testing.T) {
 // the gateway; a store that is down ends none.
 func TestWebsocketEnds(t *testing.T) {
 	t.Parallel()
+	if watchEvery > time.Minute {
+		t.Errorf("an open websocket's session is looked at every %v, want once a minute at least", watchEvery)
+	}
 	row(t, "G20 a websocket that outlives its session", func(t *testing.T, rdb redis.UniversalClient) {
 		const ws = "Connection: Upgrade\nUpgrade: websocket"
 		for _, test := range []struct {
@@ -127,6 +130,15 @@ func TestWebsocketEnds(t *testing.T) {
 			end func(s *site, b *testenv.Browser)
 		}{
 			{"signed out", func(s *site, b *testenv.Browser) { signOut(t, s, b, s.url("sso", "")) }},
+			{"revoked by an administrator", func(s *site, _ *testenv.Browser) {
+				var a sessionsAnswer
+				s.ask("DELETE /sessions?all=true", 200, &a)
+			}},
+			{"blocked", func(s *site, _ *testenv.Browser) {
+				var a usersAnswer
+				s.ask("GET /users?name=ann", 200, &a)
+				s.ask("POST /users/"+a.Users[0].ID+"/block?directory=acme", 200, &a)
+			}},
 			{"idle", func(s *site, _ *testenv.Browser) { s.clock.Add(s.cfg.Session.Idle) }},
 			{"the end of the session", func(s *site, _ *testenv.Browser) { s.clock.Add(s.cfg.Session.Lifetime) }},
 			{"no longer allowed", func(s *site, _ *testenv.Browser) {

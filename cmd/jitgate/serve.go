@@ -211,6 +211,8 @@ func (g *gateway) server(h http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          connectionLog(g.log),
+		// Else it answers "OPTIONS *" itself, whatever host that is for.
+		DisableGeneralOptionsHandler: true,
 	}
 }
 
