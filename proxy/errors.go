@@ -28,6 +28,9 @@ const (
 	codeInternal   = "internal_error"
 )
 
+// retryAfter is in how many seconds to ask again what cannot be answered now.
+const retryAfter = "5"
+
 // A problem is an error as the visitor is told about it. Any other error that
 // reaches [Gateway.answer] means that something could not be checked: 503.
 type problem struct {
@@ -184,7 +187,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 	h := w.Header()
 	h.Set("X-Request-Id", ev.id)
 	if p.status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "5")
+		h.Set("Retry-After", retryAfter)
 	}
 	if acceptsHTML(r) {
 		page.Error{

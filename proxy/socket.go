@@ -125,6 +125,7 @@ func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*Gat
 	} else if err != nil {
 		g.log.Warn("admin socket", zap.String("id", id), zap.Error(err))
 		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", retryAfter)
 	}
 	if err != nil {
 		v = map[string]string{"error": err.Error()}

@@ -41,6 +41,19 @@ func (s *Store) Offer(ctx context.Context, h Handover) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(secret), nil
 }
 
+// takeScript marks a hand-over with who took it, and returns it to nobody else. The
+// client sends the command again when the reply got lost: that is the same taker.
+// What is not taken yet is JSON, which no nonce begins like.
+var takeScript = redis.NewScript(`
+local held = redis.call('GET', KEYS[1])
+if not held then return false end
+if string.sub(held, 1, 1) ~= '{' then
+  if string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return false end
+  return string.sub(held, #ARGV[1] + 1)
+end
+redis.call('SET', KEYS[1], ARGV[1] .. held, 'KEEPTTL')
+return held`)
+
 // Take returns the hand-over that code stands for, and uses it up. What cannot
 // be a code costs no command.
 func (s *Store) Take(ctx context.Context, code string) (Handover, bool, error) {
@@ -48,7 +61,7 @@ func (s *Store) Take(ctx context.Context, code string) (Handover, bool, error) {
 	if err != nil || len(secret) != idBytes {
 		return Handover{}, false, nil
 	}
-	data, err := s.Redis.GetDel(ctx, s.code(secret)).Bytes()
+	data, err := takeScript.Run(ctx, s.Redis, []string{s.code(secret)}, rand.Text()).Text()
 	if errors.Is(err, redis.Nil) {
 		return Handover{}, false, nil
 	}
@@ -56,7 +69,7 @@ func (s *Store) Take(ctx context.Context, code string) (Handover, bool, error) {
 		return Handover{}, false, fmt.Errorf("taking a hand-over: %w", err)
 	}
 	var h Handover
-	if err := json.Unmarshal(data, &h); err != nil {
+	if err := json.Unmarshal([]byte(data), &h); err != nil {
 		return Handover{}, false, fmt.Errorf("decoding a hand-over: %w", err)
 	}
 	return h, s.Now().Before(h.Offered.Add(handoverLifetime)), nil
