@@ -51,6 +51,10 @@ type App struct {
 	// Headers say who the visitor is. Default: {preset: forwarded}.
 	Headers Headers `yaml:"headers"`
 
+	// Body is the longest body of a request to it, or unlimited. Default: that of
+	// limits.body.
+	Body Size `yaml:"body"`
+
 	// UpstreamURL is Upstream, parsed by Load.
 	UpstreamURL *url.URL `yaml:"-"`
 }
@@ -111,6 +115,7 @@ func (r *report) checkApps(c *Config, n names) {
 			}
 		}
 		r.checkHeaders(key+".headers", &a.Headers, n)
+		r.size(key+".body", &a.Body, c.Limits.Body, 1<<10, Unlimited)
 	}
 }
 

@@ -48,6 +48,9 @@ type Config struct {
 	// X-Forwarded-For is believed. Default: none.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
+	// Limits are how much of the gateway visitors may use. Default: see there.
+	Limits Limits `yaml:"limits"`
+
 	// Admin is where the command line and the monitoring reach the gateway.
 	Admin Admin `yaml:"admin"`
 
@@ -149,6 +152,7 @@ func (r *report) check(c *Config) {
 	r.checkListeners(c)
 	r.checkTLS(c)
 	r.checkTrustedProxies(c)
+	r.checkLimits(&c.Limits)
 	r.checkRedis(&c.Redis)
 	r.checkSession(&c.Session)
 	r.checkSAML(c)

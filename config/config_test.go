@@ -130,6 +130,7 @@ func TestDefaults(t *testing.T) {
 		BaseURL: "https://sso.example.com",
 		Listen:  ":8443",
 		Redis:   Redis{Embedded: true, KeyPrefix: "jitgate:"},
+		Limits:  limits(0),
 		Session: Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML: SAML{
 			KeyFile: filepath.Join(files, "sp.key"), CertFile: filepath.Join(files, "sp.crt"),
@@ -147,13 +148,21 @@ func TestDefaults(t *testing.T) {
 		}},
 		Apps: []App{{
 			Name: "wiki", Host: "sso.example.com", Path: "/", Upstream: "http://127.0.0.1:9000",
-			UpstreamURL: got.Apps[0].UpstreamURL,
-			Allow:       Allow{AnyUser: true}, Headers: Headers{Preset: "forwarded"},
+			UpstreamURL: got.Apps[0].UpstreamURL, Body: 1 << 30,
+			Allow: Allow{AnyUser: true}, Headers: Headers{Preset: "forwarded"},
 		}},
 	}
 	equal(t, "configuration", got, want)
 	if u := got.Apps[0].UpstreamURL; u == nil || u.String() != "http://127.0.0.1:9000" {
 		t.Errorf("UpstreamURL = %v, want http://127.0.0.1:9000", u)
+	}
+}
+
+// limits are the default ones, but for the number of SAML messages.
+func limits(saml int) Limits {
+	return Limits{
+		Header: 32 << 10, HeaderTime: 10 * time.Second, Idle: 2 * time.Minute, Stall: time.Minute, Body: 1 << 30,
+		Connections: 10000, ConnectionsPerAddress: 1000, LoginsPerMinute: 300, SAML: saml, SAMLWaiting: 100,
 	}
 }
 
@@ -191,6 +200,7 @@ func TestExample(t *testing.T) {
 		TLS:               &TLS{CertFile: in("tls.crt"), KeyFile: in("tls.key")},
 		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("192.0.2.7/32")},
 		Admin:             Admin{Socket: "/run/jitgate/admin.sock", Listen: "127.0.0.1:9090"},
+		Limits:            limits(8),
 		Redis:             got.Redis,
 		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML:              got.SAML,
@@ -246,7 +256,7 @@ func TestExample(t *testing.T) {
 	equal(t, "group", &got.Groups[3], &Group{Name: "eng-admins", Asserted: true})
 	equal(t, "app", &got.Apps[0], &App{
 		Name: "wiki", Host: "wiki.example.com", Path: "/", Upstream: "http://127.0.0.1:9000", UpstreamURL: got.Apps[0].UpstreamURL,
-		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"},
+		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"}, Body: 20 << 30,
 		Headers: Headers{Preset: "forwarded", Set: map[string]string{"X-Department": "department"}},
 	})
 	equal(t, "allow", &got.Apps[1].Allow, &Allow{Entitlements: []string{"builds"}})

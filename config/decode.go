@@ -103,7 +103,7 @@ func (r *report) value(key string, n ast.Node, v reflect.Value) {
 		return
 	}
 	switch v.Interface().(type) {
-	case Secret, netip.Prefix, time.Duration:
+	case Secret, netip.Prefix, time.Duration, Size:
 		r.scalar(key, n, v)
 		return
 	}
@@ -259,6 +259,14 @@ func (r *report) scalar(key string, n ast.Node, v reflect.Value) {
 			return
 		}
 		v.SetInt(int64(d))
+		return
+	case Size:
+		size, ok := parseSize(s)
+		if !ok {
+			r.fail(key, "%q is not a size; write a number of bytes, or one with a unit, like 32KiB, 10MiB or 1GiB", s)
+			return
+		}
+		v.SetInt(int64(size))
 		return
 	}
 	switch v.Kind() {
