@@ -313,8 +313,9 @@ func TestUnsolicited(t *testing.T) {
 			} else if err != nil {
 				t.Error(err)
 			}
-			if got, want := samlsp.Unsolicited(text), test.m.InResponseTo == "" && !test.empty; got != want {
-				t.Errorf("Unsolicited = %t, want %t", got, want)
+			got, err := test.r.sp.Unsolicited(t.Context(), text)
+			if want := test.m.InResponseTo == "" && !test.empty; err != nil || got != want {
+				t.Errorf("Unsolicited = %t, %v, want %t", got, err, want)
 			}
 		})
 	}
@@ -330,8 +331,8 @@ func TestUnsolicited(t *testing.T) {
 			return text
 		}(),
 	} {
-		if samlsp.Unsolicited(text) {
-			t.Errorf("Unsolicited of %s = true, want false", name)
+		if got, err := on.sp.Unsolicited(t.Context(), text); err != nil || got {
+			t.Errorf("Unsolicited of %s = %t, %v, want false", name, got, err)
 		}
 	}
 }

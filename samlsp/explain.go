@@ -1,6 +1,7 @@
 package samlsp
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -66,7 +67,8 @@ const (
 // the message can be read. It claims nothing in Redis, and signs nobody in; [SP.LookUp]
 // looks whether the response was used before.
 //
-// The error is ErrNoMetadata, where there is none that is valid at that time.
+// The error is ErrNoMetadata, where there is none that is valid at that time, or
+// ErrBusy.
 func (sp *SP) Explain(samlResponse string, o ExplainOptions) (Explanation, error) {
 	now := time.Now()
 	if o.At.IsZero() {
@@ -76,9 +78,11 @@ func (sp *SP) Explain(samlResponse string, o ExplainOptions) (Explanation, error
 	if err != nil {
 		return Explanation{}, err
 	}
-	slots := shared().slots
-	slots <- struct{}{}
-	defer func() { <-slots }()
+	leave, err := sp.o.Slots.take(context.Background())
+	if err != nil {
+		return Explanation{}, err
+	}
+	defer leave()
 	live := o.At.Sub(now).Abs() < nearlyNow
 	r := &response{sp: sp, idp: p, requestID: o.RequestID, now: o.At, trail: &trail{live: live}}
 	r.explainAsked(samlResponse)

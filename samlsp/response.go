@@ -26,8 +26,8 @@ const maxResponse = 512 << 10
 // Redis, and is the last to know both.
 //
 // The error is a *[Refusal] when the response is not believed. Any other error
-// says that it could not be checked: ErrNoMetadata, a store that does not
-// answer, or ctx at its end.
+// says that it could not be checked: ErrNoMetadata, ErrBusy, a store that does
+// not answer, or ctx at its end.
 func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Identity, error) {
 	r := &response{sp: sp, requestID: requestID}
 	if err := r.checkAsked(); err != nil {
@@ -54,14 +54,12 @@ func (r *response) work(ctx context.Context, f func() error) (err error) {
 	if r.idp, err = r.sp.current(time.Now()); err != nil {
 		return err
 	}
-	slots := shared().slots
-	select {
-	case slots <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("waiting to verify a message: %w", context.Cause(ctx))
+	leave, err := r.sp.o.Slots.take(ctx)
+	if err != nil {
+		return err
 	}
 	defer func() {
-		<-slots
+		leave()
 		if p := recover(); p != nil {
 			err = refuse(checkPanic, fmt.Sprint(p), "")
 		}
@@ -72,13 +70,19 @@ func (r *response) work(ctx context.Context, f func() error) (err error) {
 
 // Unsolicited reports whether the response, base64 as posted, answers no request.
 // Nothing of it is verified: it may be used to begin a login, and for nothing else.
-func Unsolicited(samlResponse string) bool {
+// The error says that it could not be looked at: ErrBusy, or ctx at its end.
+func (sp *SP) Unsolicited(ctx context.Context, samlResponse string) (bool, error) {
+	leave, err := sp.o.Slots.take(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	text, err := decode(samlResponse)
 	if err != nil {
-		return false
+		return false, nil
 	}
 	o, err := preflight(text)
-	return err == nil && o.hasAssertion && !o.answers
+	return err == nil && o.hasAssertion && !o.answers, nil
 }
 
 // decode reads the base64 of a SAMLResponse parameter. It has to be strict: the

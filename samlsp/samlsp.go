@@ -40,7 +40,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,6 +96,9 @@ type Options struct {
 	Unsolicited bool
 	// Replay is the memory of what was used already. Required.
 	Replay *Replay
+	// Slots bound the messages that are worked on at once, of all SPs that have the
+	// same. Nil: as NewSlots(0, 100), for this SP alone.
+	Slots *Slots
 }
 
 // A MetadataSource is a file or a URL, exactly one of them.
@@ -154,6 +156,9 @@ func New(o Options) (*SP, error) {
 	}
 	if o.Replay == nil {
 		return nil, errors.New("no replay memory")
+	}
+	if o.Slots == nil {
+		sp.o.Slots = NewSlots(0, 100)
 	}
 	acs, err := endpoint(o.ACS)
 	if err != nil {
@@ -344,14 +349,11 @@ var shared = sync.OnceValue(func() *common {
 	saml.MaxClockSkew = maxSkew
 	return &common{
 		grammar: parseGrammar(schema, algorithms),
-		slots:   make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
 	}
 })
 
 type common struct {
 	grammar *grammar
-	// slots bounds how many responses are worked on at once.
-	slots chan struct{}
 }
 
 // endpoint parses the URL of an endpoint: https, or http on a loopback host,

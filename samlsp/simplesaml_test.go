@@ -195,8 +195,8 @@ func TestSimpleSAMLUnsolicited(t *testing.T) {
 		t.Fatalf("no response in %s", page.Text())
 	}
 	text := form.Values.Get("SAMLResponse")
-	if !samlsp.Unsolicited(text) {
-		t.Error("Unsolicited = false, want true")
+	if unsolicited, err := s.sp.Unsolicited(t.Context(), text); err != nil || !unsolicited {
+		t.Errorf("Unsolicited = %t, %v, want true", unsolicited, err)
 	}
 	id, err := s.sp.Finish(t.Context(), text, "")
 	wantRefusal(t, id, err, "unsolicited")
