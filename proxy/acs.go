@@ -72,6 +72,9 @@ func readPosted(w http.ResponseWriter, r *http.Request) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return badRequest(http.StatusUnsupportedMediaType, "content type %q", r.Header.Get("Content-Type"))
 	}
+	if r.ContentLength > maxResponse {
+		return badRequest(http.StatusRequestEntityTooLarge, "message of %d bytes", r.ContentLength)
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxResponse)
 	err := r.ParseForm()
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -143,7 +146,13 @@ func newRecord(id *samlsp.Identity, u provision.User) session.Record {
 // has expired, or that the identity provider sent of its own accord. What it
 // says is not verified here, so it decides nothing but where to begin.
 func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp string, res response) error {
-	if !samlsp.Unsolicited(res.saml) {
+	ctx, cancel := context.WithTimeout(r.Context(), finishTimeout)
+	defer cancel()
+	unsolicited, err := g.idps[idp].Unsolicited(ctx, res.saml)
+	if err != nil {
+		return err
+	}
+	if !unsolicited {
 		return g.expiredHere(r, ev, g.base.Hostname(), errors.New("no login under way in this browser"))
 	}
 	end := g.portalTarget(res.relayState)

@@ -21,6 +21,7 @@ type app struct {
 	forwarded bool           // the preset of that name
 	custom    []customHeader // set besides
 	reserved  nameSet        // headers that a client may not send to it
+	body      int64          // the most bytes of a request's
 }
 
 // newApps returns the apps of each host, those with the longest paths first.
@@ -39,6 +40,7 @@ func newApps(cfg *config.Config) (map[string][]*app, error) {
 			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"), upstream: c.UpstreamURL,
 			allow: c.Allow, public: c.Public,
 			forwarded: c.Headers.Preset == "forwarded", custom: custom, reserved: newNameSet(names...),
+			body: int64(c.Body),
 		})
 	}
 	for host, apps := range hosts {

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/proxy/page"
@@ -26,6 +29,9 @@ const (
 	codeIdP        = "idp_unavailable"
 	codeUpstream   = "upstream_unavailable"
 	codeInternal   = "internal_error"
+	codeTooMany    = "too_many_logins"
+	codeTooLarge   = "too_large"
+	codeBusy       = "busy"
 )
 
 // retryAfter is in how many seconds to ask again what cannot be answered now.
@@ -41,10 +47,11 @@ type problem struct {
 	link      *page.Link // what to do now
 	app       string
 	user      string
-	attribute string // of the assertion that is at fault, or ""
-	domain    string // that is at fault, or ""
-	loginURL  string // JSON alone
-	cause     error  // for the log alone
+	attribute string        // of the assertion that is at fault, or ""
+	domain    string        // that is at fault, or ""
+	loginURL  string        // JSON alone
+	retry     time.Duration // when to try again; 0: what the status says
+	cause     error         // for the log alone
 }
 
 func (p *problem) Error() string {
@@ -66,8 +73,11 @@ func isUnavailable(err error) bool {
 // the error says otherwise.
 func unavailable(cause error) *problem {
 	code := codeStore
-	if errors.Is(cause, samlsp.ErrNoMetadata) {
+	switch {
+	case errors.Is(cause, samlsp.ErrNoMetadata):
 		code = codeIdP
+	case errors.Is(cause, samlsp.ErrBusy):
+		code = codeBusy
 	}
 	return &problem{status: http.StatusServiceUnavailable, code: code, cause: cause}
 }
@@ -140,6 +150,12 @@ func describe(code string, status int) (title, text string) {
 		return "You do not have access", "You are signed in, but your account may not use this app. If it should, ask your administrator."
 	case codeStore:
 		return "Temporarily unavailable", "Sign-in cannot be checked at the moment. Please try again in a minute; you do not need to sign in again."
+	case codeBusy:
+		return "Too busy", "Too many people are signing in at the moment. Please try again in a minute."
+	case codeTooMany:
+		return "Too many sign-ins", "There were too many sign-ins from your network within a minute. Please try again a little later."
+	case codeTooLarge:
+		return "Too large", "This is more than may be sent to this app."
 	case codeUpstream:
 		return "App unavailable", "The app does not answer at the moment. Please try again in a minute."
 	case codeInternal:
@@ -186,7 +202,10 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 	}
 	h := w.Header()
 	h.Set("X-Request-Id", ev.id)
-	if p.status == http.StatusServiceUnavailable {
+	switch {
+	case p.retry > 0:
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
+	case p.status == http.StatusServiceUnavailable:
 		h.Set("Retry-After", retryAfter)
 	}
 	if acceptsHTML(r) {

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -35,7 +34,8 @@ type event struct {
 	forwarded string // for X-Forwarded-For
 	status    int    // what to log where it is not the status that was sent
 	err       error
-	body      io.Closer // of a request in full duplex
+	body      *requestBody // of the request; nil: it has none
+	duplex    bool         // an answer may begin before the end of the body
 }
 
 // newEvent begins the event of a request.
@@ -161,6 +161,8 @@ type recorder struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	body   *requestBody  // of the request; nil: it has none
+	stall  time.Duration // that a write may take; 0: that is up to the connection
 }
 
 func (w *recorder) WriteHeader(status int) {
@@ -177,10 +179,20 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	n, err := w.ResponseWriter.Write(p)
+	var n int
+	var err error
+	w.stalls(func() { n, err = w.ResponseWriter.Write(p) })
 	w.bytes += int64(n)
+	w.sent()
 	return n, err
 }
 
-// Unwrap is what http.ResponseController finds Flush and Hijack by.
+// FlushError is what http.ResponseController flushes by.
+func (w *recorder) FlushError() (err error) {
+	w.stalls(func() { err = http.NewResponseController(w.ResponseWriter).Flush() })
+	w.sent()
+	return err
+}
+
+// Unwrap is what http.ResponseController finds Hijack and the like by.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -77,12 +79,16 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	ctx, cancel := g.watched(r.Context(), p, websocket)
 	defer cancel()
 	r = r.WithContext(ctx)
-	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+	if ev.body != nil && r.ProtoMajor == 1 {
 		// Else the server would read the rest of the body before it sends a
 		// byte of the answer. Not every ResponseWriter can do it.
-		if http.NewResponseController(w).EnableFullDuplex() == nil {
-			ev.body = r.Body
-		}
+		ev.duplex = http.NewResponseController(w).EnableFullDuplex() == nil
+	}
+	if r.ContentLength > p.app.body {
+		return tooLarge(p.app)
+	}
+	if ev.body != nil {
+		r.Body = http.MaxBytesReader(w, r.Body, p.app.body)
 	}
 	var failed error
 	proxy := httputil.ReverseProxy{
@@ -107,9 +113,22 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	proxy.ServeHTTP(w, r)
 	if failed != nil {
 		ev.status = 0
+		if _, ok := errors.AsType[*http.MaxBytesError](failed); ok {
+			return tooLarge(p.app)
+		}
+		if errors.Is(failed, errStalled) {
+			w.Header().Set("Connection", "close")
+			return badRequest(http.StatusRequestTimeout, "reading the body: %w", failed)
+		}
 		return &problem{status: http.StatusBadGateway, code: codeUpstream, app: p.app.name, cause: failed}
 	}
 	return nil
+}
+
+// tooLarge is a body that is longer than the app's may be.
+func tooLarge(a *app) *problem {
+	cause := fmt.Errorf("body of more than %d bytes", a.body)
+	return &problem{status: http.StatusRequestEntityTooLarge, code: codeTooLarge, app: a.name, cause: cause}
 }
 
 // rewrite makes of a visitor's request the one that the app gets.

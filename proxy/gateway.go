@@ -68,6 +68,7 @@ type Gateway struct {
 	apps    map[string][]*app // by host, base's included
 	idps    map[string]idp
 	trusted []netip.Prefix
+	limits  config.Limits
 
 	certificate *x509.Certificate        // of our SAML key
 	tls         func() *x509.Certificate // of [Options]
@@ -89,11 +90,13 @@ type shared struct {
 	upstreams
 	newest   atomic.Pointer[Gateway] // the one that answers
 	draining atomic.Bool
+	attempts attempts
+	conns    *conns
 	metrics  *metrics
 }
 
 func newShared() *shared {
-	s := &shared{upstreams: newUpstreams()}
+	s := &shared{upstreams: newUpstreams(), conns: newConns()}
 	s.metrics = newMetrics(&s.newest)
 	return s
 }
@@ -132,6 +135,7 @@ func (g *Gateway) Replace(o Options) error {
 	}
 	next.now = g.now
 	g.newest.Store(next)
+	g.conns.wake() // there may be room for more
 	return nil
 }
 
@@ -147,7 +151,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 		return nil, fmt.Errorf("logging: %w", err)
 	}
 	g := &Gateway{
-		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies,
+		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies, limits: o.Config.Limits,
 		users: o.Users, redis: o.Redis, tls: o.TLS, shared: s,
 		logs: logs{
 			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
@@ -191,17 +195,23 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	ev, rec := g.newEvent(r), &recorder{ResponseWriter: w}
+	if r.ProtoMajor > 1 {
+		rec.stall = g.limits.Stall
+	}
+	rec.body = newBody(w, r, g.limits.Stall)
+	ev.body = rec.body
 	defer g.finish(ev, rec, r)
 	if err := g.serve(rec, r, ev); err != nil {
 		g.answer(rec, r, ev, err)
 	}
-	if ev.body != nil {
+	if ev.duplex {
 		// In full duplex the server reads the next request before it has seen
 		// the end of this body, unless that is read or given up here: after the
 		// answer, since the client may take its time.
 		_ = http.NewResponseController(rec).Flush()
 		_ = ev.body.Close()
 	}
+	rec.last()
 }
 
 // serve answers a request. An error means that nothing was answered yet.
@@ -350,9 +360,8 @@ func (g *Gateway) siteOf(host string) string {
 // serveOwn answers requests for the gateway's own addresses. The identity
 // providers know those below /saml/, which are on base_url's host alone.
 func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to route) error {
-	if r.Method == http.MethodPost {
-		// Nobody may take a minute to send a form.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(10 * time.Second))
+	if ev.body != nil {
+		ev.body.limit(formTime)
 	}
 	w.Header().Set("X-Request-Id", ev.id)
 	path := strings.TrimPrefix(to.path, ownPrefix)
@@ -388,6 +397,11 @@ func (g *Gateway) serveSAML(w http.ResponseWriter, r *http.Request, ev *event, p
 	idp, ok := g.idps[name]
 	if !ok {
 		return notFound()
+	}
+	if what == "acs" || what == "slo" {
+		if err := g.attempt(ev); err != nil {
+			return err
+		}
 	}
 	switch what {
 	case "acs":

@@ -108,7 +108,7 @@ func newSite(t testing.TB, rdb redis.UniversalClient, o setup) *site {
 	s.Gateway = s.gateway()
 	server := httptest.NewUnstartedServer(s.Gateway)
 	server.Listener.Close()
-	server.Listener = l
+	server.Listener = s.Gateway.Limit(l)
 	server.Config.DisableGeneralOptionsHandler = true
 	if o.http {
 		server.Start()

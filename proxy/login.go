@@ -144,6 +144,11 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	if form.to == "" && end.Return == "/" {
 		keep.Return = ""
 	}
+	if form.asks() || len(g.idps) == 1 {
+		if err := g.attempt(ev); err != nil {
+			return err
+		}
+	}
 	domain, known := domainOf(form.typed)
 	var idps []string
 	if known {

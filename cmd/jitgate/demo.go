@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"text/template"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -205,7 +206,7 @@ func serveLoopback(port int, h http.Handler) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &http.Server{Addr: l.Addr().String(), Handler: h, ReadHeaderTimeout: readHeaderTimeout}
+	s := &http.Server{Addr: l.Addr().String(), Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	go s.Serve(l)
 	return s, nil
 }

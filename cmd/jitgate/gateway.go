@@ -76,6 +76,7 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string]*samlsp.SP, error) {
 	replay, entityIDs := samlsp.NewReplay(rdb, cfg.Redis.KeyPrefix), new(samlsp.EntityIDs)
 	key, cert := cfg.SAML.KeyPair()
+	slots := samlsp.NewSlots(cfg.Limits.SAML, cfg.Limits.SAMLWaiting)
 	sps := make(map[string]*samlsp.SP, len(cfg.IdentityProviders))
 	for _, idp := range cfg.IdentityProviders {
 		endpoints := cfg.BaseURL + "/.jitgate/saml/" + idp.Name
@@ -102,6 +103,7 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 			AllowEncryption: idp.Encryption.Allow,
 			Unsolicited:     idp.IDPInitiated == "accept",
 			Replay:          replay,
+			Slots:           slots,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("identity provider %q: %w", idp.Name, err)

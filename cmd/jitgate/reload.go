@@ -33,8 +33,8 @@ anything is wrong with it, nothing: the problems are printed as check prints
 them, and the gateway goes on as before. Sessions and open connections stay;
 groups and the rules of apps hold from the next request on.
 
-Every replica is told for itself. The addresses of listen, admin and redis, and
-whether there is tls, take a restart.`,
+Every replica is told for itself. The addresses of listen, admin and redis,
+whether there is tls, and header, header_time and idle of limits take a restart.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var answer reloadAnswer
@@ -176,6 +176,12 @@ func needsRestart(old, next *config.Config) string {
 		return "redis"
 	case (old.TLS == nil) != (next.TLS == nil):
 		return "tls"
+	case old.Limits.Header != next.Limits.Header:
+		return "limits.header"
+	case old.Limits.HeaderTime != next.Limits.HeaderTime:
+		return "limits.header_time"
+	case old.Limits.Idle != next.Limits.Idle:
+		return "limits.idle"
 	}
 	return ""
 }

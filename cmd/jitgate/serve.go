@@ -21,14 +21,6 @@ import (
 // drainTime is how long requests under way may take once SIGTERM has come.
 const drainTime = 30 * time.Second
 
-// Limits of the public listener. There is no limit on the time that a body
-// takes, since uploads and event streams are the apps' own business.
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 32 << 10
-)
-
 func serveCommand(std stdio) *cobra.Command {
 	var file string
 	c := &cobra.Command{
@@ -191,6 +183,7 @@ func (g *gateway) listen() (_ []*listener, err error) {
 	if g.tls != nil {
 		all[0].tls, all[0].server.TLSConfig = true, g.tls.config()
 	}
+	all[0].Listener = g.proxy.Limit(all[0].Listener)
 	if g.cfg.Admin.Listen != "" {
 		if err := add("admin", "tcp", g.cfg.Admin.Listen, g.proxy.Admin()); err != nil {
 			return nil, err
@@ -207,9 +200,9 @@ func (g *gateway) listen() (_ []*listener, err error) {
 func (g *gateway) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: g.cfg.Limits.HeaderTime,
+		IdleTimeout:       g.cfg.Limits.Idle,
+		MaxHeaderBytes:    int(g.cfg.Limits.Header),
 		ErrorLog:          connectionLog(g.log),
 		// Else it answers "OPTIONS *" itself, whatever host that is for.
 		DisableGeneralOptionsHandler: true,
