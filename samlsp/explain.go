@@ -78,7 +78,7 @@ func (sp *SP) Explain(samlResponse string, o ExplainOptions) (Explanation, error
 	if err != nil {
 		return Explanation{}, err
 	}
-	leave, err := sp.o.Slots.take(context.Background())
+	leave, err := sp.o.Slots.take(context.Background(), len(samlResponse))
 	if err != nil {
 		return Explanation{}, err
 	}

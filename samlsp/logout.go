@@ -109,7 +109,7 @@ func (sp *SP) FinishLogout(ctx context.Context, m Message, requestID string) (ev
 	if err := r.check(checkUnsolicited, requestID != "", "", "an answer to a request"); err != nil {
 		return false, err
 	}
-	err = r.work(ctx, func() error {
+	err = r.work(ctx, len(m.text), func() error {
 		text, err := r.openLogout(m, "samlp:LogoutResponse")
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (sp *SP) FinishLogout(ctx context.Context, m Message, requestID string) (ev
 func (sp *SP) EndLogout(ctx context.Context, m Message, end func(context.Context, *LogoutRequest) error) (*LogoutRequest, error) {
 	r := &response{sp: sp, part: "LogoutRequest"}
 	var request *LogoutRequest
-	err := r.work(ctx, func() error {
+	err := r.work(ctx, len(m.text), func() error {
 		text, err := r.openLogout(m, "samlp:LogoutRequest")
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 		return nil, err
 	}
 	var identity *Identity
-	err := r.work(ctx, func() (err error) {
+	err := r.work(ctx, len(samlResponse), func() (err error) {
 		identity, err = r.verify(samlResponse)
 		return err
 	})
@@ -48,13 +48,13 @@ func (sp *SP) Finish(ctx context.Context, samlResponse, requestID string) (*Iden
 	return identity, nil
 }
 
-// work has f verify r, as one of the few that are verified at once. A panic of f
-// is a refusal: libraries have panicked on messages before.
-func (r *response) work(ctx context.Context, f func() error) (err error) {
+// work has f verify r, a message of that length, as one of the few that are verified
+// at once. A panic of f is a refusal: libraries have panicked on messages before.
+func (r *response) work(ctx context.Context, length int, f func() error) (err error) {
 	if r.idp, err = r.sp.current(time.Now()); err != nil {
 		return err
 	}
-	leave, err := r.sp.o.Slots.take(ctx)
+	leave, err := r.sp.o.Slots.take(ctx, length)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (r *response) work(ctx context.Context, f func() error) (err error) {
 // Nothing of it is verified: it may be used to begin a login, and for nothing else.
 // The error says that it could not be looked at: ErrBusy, or ctx at its end.
 func (sp *SP) Unsolicited(ctx context.Context, samlResponse string) (bool, error) {
-	leave, err := sp.o.Slots.take(ctx)
+	leave, err := sp.o.Slots.take(ctx, len(samlResponse))
 	if err != nil {
 		return false, err
 	}
