@@ -190,7 +190,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 		p = unavailable(err)
 	}
 	ev.code, ev.err = p.code, p.cause
-	if errors.Is(r.Context().Err(), context.Canceled) {
+	if errors.Is(r.Context().Err(), context.Canceled) && !ev.body.hasStalled() {
 		ev.status = statusGone
 	}
 	title, text := describe(p.code, p.status)

@@ -116,9 +116,9 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		if _, ok := errors.AsType[*http.MaxBytesError](failed); ok {
 			return tooLarge(p.app)
 		}
-		if errors.Is(failed, errStalled) {
+		if ev.body.hasStalled() { // which ends the request, and that may be what failed
 			w.Header().Set("Connection", "close")
-			return badRequest(http.StatusRequestTimeout, "reading the body: %w", failed)
+			return badRequest(http.StatusRequestTimeout, "nothing more of the body has come")
 		}
 		return &problem{status: http.StatusBadGateway, code: codeUpstream, app: p.app.name, cause: failed}
 	}

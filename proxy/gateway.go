@@ -198,6 +198,8 @@ func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor > 1 {
 		rec.stall = g.limits.Stall
 	}
+	// The server looks into the body of its own request for what was not read.
+	r = r.WithContext(r.Context())
 	rec.body = newBody(w, r, g.limits.Stall)
 	ev.body = rec.body
 	defer g.finish(ev, rec, r)
@@ -209,7 +211,9 @@ func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		// the end of this body, unless that is read or given up here: after the
 		// answer, since the client may take its time.
 		_ = http.NewResponseController(rec).Flush()
-		_ = ev.body.Close()
+		if ev.body.Close() != nil {
+			panic(http.ErrAbortHandler) // what comes next would be taken for a request
+		}
 	}
 	rec.last()
 }

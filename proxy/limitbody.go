@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -12,9 +11,6 @@ import (
 
 // formTime is how long a form may take that is for the gateway itself.
 const formTime = 10 * time.Second
-
-// errStalled is returned for a body of which nothing has come for too long.
-var errStalled = errors.New("nothing more of the body has come")
 
 // A requestBody is the body of a request. It may take for ever, as long as something comes, or
 // something of the answer is taken: an app may well answer while it is sent.
@@ -28,6 +24,8 @@ type requestBody struct {
 	until   time.Time // by when all of it has to be there; zero: there is no such time
 	reading bool
 	ended   bool
+	stalled bool  // nobody waits for the rest of it
+	broken  error // of the first Close: where the body ends is not known
 }
 
 // newBody puts a body in the place of that of r. It returns nil if r has none.
@@ -48,7 +46,7 @@ func newBody(w http.ResponseWriter, r *http.Request, stall time.Duration) *reque
 func (b *requestBody) progress() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.ended || b.http2 && !b.reading {
+	if b.ended || b.stalled || b.http2 && !b.reading {
 		return
 	}
 	deadline := time.Now().Add(b.stall)
@@ -74,11 +72,12 @@ func (b *requestBody) begin() {
 	b.progress()
 }
 
-func (b *requestBody) end(over bool) {
+func (b *requestBody) end(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reading = false
-	b.ended = b.ended || over
+	b.stalled = b.stalled || errors.Is(err, os.ErrDeadlineExceeded)
+	b.ended = b.ended || err == io.EOF
 	if b.ended || b.http2 {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
@@ -87,19 +86,32 @@ func (b *requestBody) end(over bool) {
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.begin()
 	n, err := b.ReadCloser.Read(p)
-	b.end(err == io.EOF)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("%w: %w", errStalled, err)
-	}
+	b.end(err)
 	return n, err
 }
 
+// hasStalled reports whether nothing has come of a body for too long.
+func (b *requestBody) hasStalled() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stalled
+}
+
 // Close reads what is left, if that is little: the server wants the next request
-// after it.
+// after it. Every call returns what the first one did.
 func (b *requestBody) Close() error {
 	b.begin()
 	err := b.ReadCloser.Close()
-	b.end(true)
+	b.mu.Lock()
+	if b.broken == nil {
+		b.broken = err
+	}
+	err = b.broken
+	b.mu.Unlock()
+	b.end(io.EOF)
 	return err
 }
 

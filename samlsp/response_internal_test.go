@@ -32,9 +32,9 @@ func TestPanicsAreRefusals(t *testing.T) {
 	if refusal := (*Refusal)(nil); id != nil || !errors.As(err, &refusal) || refusal.Check != checkPanic {
 		t.Errorf("a panic in judging: %v, %v; want the refusal %s", id, err, checkPanic)
 	}
-	for range 3 * cap(shared().slots) {
+	for range 3 * cap(sp.o.Slots.all.in) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		err := (&response{sp: sp}).work(ctx, func() error { panic("x") })
+		err := (&response{sp: sp}).work(ctx, 1, func() error { panic("x") })
 		cancel()
 		if refusal := (*Refusal)(nil); !errors.As(err, &refusal) || refusal.Check != checkPanic {
 			t.Fatalf("a panic at work: %v; want the refusal %s", err, checkPanic)

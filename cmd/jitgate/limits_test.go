@@ -59,7 +59,7 @@ func raced() bool {
 
 // slowLimits are short, for the end of them to be seen.
 const slowLimits = `
-limits: {header_time: 8s, idle: 8s, stall: 8s, connections: 15000, connections_per_address: 500}
+limits: {header_time: 15s, idle: 15s, stall: 15s, connections: 15000, connections_per_address: 500}
 `
 
 // slow are the ways in which a client can take its time. Each connects from an
@@ -156,12 +156,17 @@ func TestSlowClients(t *testing.T) {
 	}
 
 	// And they are got rid of.
-	testenv.Eventually(t, func() error {
-		if now, err := gateway.files(); err != nil || now > before+100 {
-			return fmt.Errorf("%d files open after %d, %v", now, before, err)
+	for gone := time.Now(); ; { // longer than Eventually waits: the limits have to be over
+		now, err := gateway.files()
+		if err == nil && now <= before+100 {
+			t.Logf("all are gone after %v", time.Since(gone))
+			break
 		}
-		return nil
-	})
+		if time.Since(gone) > 3*waitLimit {
+			t.Fatalf("%d files open after %d, %v", now, before, err)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
 	signIn(t, r.base)
 	if peak := gateway.memory(t, "VmHWM"); peak > 1024 && !raced() {
 		t.Errorf("the gateway took %d MiB of memory", peak)
@@ -187,9 +192,9 @@ func connect(t *testing.T, port, number int, use func(int, net.Conn)) int {
 	t.Helper()
 	var opened atomic.Int64
 	var all sync.WaitGroup
-	for worker := range 16 {
+	for worker := range 64 {
 		all.Go(func() {
-			for i := worker; i < number; i += 16 {
+			for i := worker; i < number; i += 64 {
 				from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(i/200), 1)}
 				d := net.Dialer{LocalAddr: from, Timeout: waitLimit}
 				c, err := d.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -235,7 +240,11 @@ func trickle(c net.Conn, more string, stop <-chan struct{}) {
 // TestFloods has responses come 30 at a time that cost as much as any can, from an
 // address of its own each, and lets others sign in meanwhile.
 func TestFloods(t *testing.T) {
-	const attackers, logins = 30, 100
+	const attackers = 30
+	logins := 100
+	if raced() {
+		logins = 20
+	}
 	deep := "<samlp:Response xmlns:samlp=\"" + samltest.NSProtocol + "\"><ds:Signature xmlns:ds=\"" + samltest.NSSignature + "\"><ds:SignedInfo>" +
 		strings.Repeat("<a>", 500_000) + strings.Repeat("</a>", 500_000) + "</ds:SignedInfo></ds:Signature></samlp:Response>"
 	for _, test := range []struct {
@@ -291,7 +300,7 @@ func TestFloods(t *testing.T) {
 						n := posts.Add(1)
 						status, err := flood(s, cookies, body, n)
 						// A body that is not read to its end breaks the connection, maybe before the answer.
-						if err == nil && status != test.status || err != nil && test.status != http.StatusRequestEntityTooLarge {
+						if err == nil && status != test.status && status != http.StatusServiceUnavailable || err != nil && test.status != http.StatusRequestEntityTooLarge {
 							wrong.Add(1)
 							t.Errorf("status %d, %v, want %d", status, err, test.status)
 							return
@@ -302,9 +311,10 @@ func TestFloods(t *testing.T) {
 			var times []time.Duration
 			for i := range logins {
 				began := time.Now()
-				o, ok := s.begin(person{userName: fmt.Sprintf("user-%d", i), domain: "acme.example"})
-				if ok {
-					s.finish(o)
+				o := s.once(person{userName: fmt.Sprintf("user-%d", i), domain: "acme.example"})
+				for tries := 1; o.status == http.StatusServiceUnavailable && tries < 5; tries++ { // as its page says
+					t.Logf("a login beside it: %s", o.code)
+					o = s.once(person{userName: fmt.Sprintf("user-%d", i), domain: "acme.example"})
 				}
 				times = append(times, time.Since(began))
 				if o.status != http.StatusSeeOther {
@@ -330,6 +340,15 @@ func TestFloods(t *testing.T) {
 			}
 		})
 	}
+}
+
+// once signs somebody in.
+func (s *crashSite) once(claim person) opening {
+	o, ok := s.begin(claim)
+	if ok {
+		s.finish(o)
+	}
+	return o
 }
 
 func copyOf(form url.Values) url.Values { return url.Values{"RelayState": form["RelayState"]} }
