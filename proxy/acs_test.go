@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,6 +118,11 @@ func TestACSRefuses(t *testing.T) {
 			form.Action.RawQuery = url.Values{"RelayState": {relay}}.Encode()
 		})
 		t.Run("E03 state that has expired", func(t *testing.T) {
+			_, honest := good()
+			s.clock.Add(loginLifetime - time.Second)
+			if page, err := honest.Submit(); err != nil || page.Status != 200 {
+				t.Errorf("the honest twin, a second before: %v, %v", page, err)
+			}
 			b, form := good()
 			s.clock.Add(loginLifetime)
 			page, err := form.Submit()
@@ -133,7 +139,7 @@ func TestACSRefuses(t *testing.T) {
 			}
 		})
 		t.Run("E04 an attacker's response, posted in the victim's browser", func(t *testing.T) {
-			mallory, stolen := good()
+			_, stolen := good()
 			victim := s.browser()
 			page, err := victim.Post(stolen.Action.String(), stolen.Values)
 			expect(t, s, "no login under way", victim, page, err, 400, "login_expired")
@@ -144,7 +150,10 @@ func TestACSRefuses(t *testing.T) {
 			if page, err := own.Submit(); err != nil || page.Status != 400 {
 				t.Errorf("the state was used up: %v, %v, want 400", page, err)
 			}
-			_ = mallory
+			_, honest := good()
+			if page, err := honest.Submit(); err != nil || page.URL.String() != s.url("sso", "/tools/x") {
+				t.Errorf("the honest twin: %v, %v", page, err)
+			}
 		})
 		t.Run("E11 the back button after a login", func(t *testing.T) {
 			_, form := good()
@@ -353,19 +362,58 @@ func TestProvisioningRefusals(t *testing.T) {
 	})
 }
 
+func TestForeignDomain(t *testing.T) {
+	t.Parallel()
+	row(t, "C36 a domain that is not the identity provider's", func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{idps: others})
+		honest, _ := s.idp.User("ann")
+		for _, test := range []struct{ attribute, value string }{
+			{"domain", "other.example"},
+			{"domain", "evil.example"},
+			{"userName", "ann@other.example"},
+			{"userName", "ann@evil.example"},
+			{"userName", "ann@acme.example.evil"},
+		} {
+			s.idp.SetAttribute("ann", test.attribute, test.value)
+			b := s.browser()
+			page, err := b.Login(s.url("sso", "/.jitgate/login?idp=acme&rd=/tools/"), "", "ann", "secret")
+			s.idp.SetAttribute("ann", test.attribute, honest.Attributes[test.attribute]...)
+			expect(t, s, test.attribute+" "+test.value, b, page, err, 403, "domain_mismatch")
+		}
+		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val()); n != 0 {
+			t.Errorf("%d sessions, want none", n)
+		}
+		for _, own := range []string{"acme.example", "acme-labs.example"} {
+			s.idp.SetAttribute("ann", "domain", own)
+			page, err := s.browser().Login(s.url("sso", "/.jitgate/login?idp=acme&rd=/tools/"), "", "ann", "secret")
+			if err != nil || page.Status != 200 {
+				t.Errorf("the honest twin, %s: %v, %v", own, page, err)
+			}
+		}
+	})
+}
+
 // The identity provider says no: its own sentence, and no loop.
 func TestIdPRefused(t *testing.T) {
 	t.Parallel()
 	row(t, "E13 an identity provider that says no", func(t *testing.T, rdb redis.UniversalClient) {
+		var refuses atomic.Bool
 		s := newSite(t, rdb, setup{idpSetup: func(o *samltest.Options) {
 			o.Adjust = func(m *samltest.Message) {
-				m.Status = samltest.Status{Code: samltest.StatusResponder}
-				m.Omit, m.SignResponse = samltest.OmitAssertion, true
+				if refuses.Load() {
+					m.Status = samltest.Status{Code: samltest.StatusResponder}
+					m.Omit, m.SignResponse = samltest.OmitAssertion, true
+				}
 			}
 		}})
+		s.signedIn("ann", s.url("wiki", "/")) // the honest twin
+		refuses.Store(true)
 		b := s.browser()
 		page, err := b.Login(s.url("wiki", "/"), "", "ann", "secret")
 		expect(t, s, "refused", b, page, err, 403, "idp_refused")
+		if n := strings.Count(strings.Join(b.Trail, "\n"), "POST "+s.url("sso", "/.jitgate/saml/acme/acs")); n != 1 {
+			t.Errorf("%d responses were posted, want 1:\n%s", n, strings.Join(b.Trail, "\n"))
+		}
 	})
 }
 
@@ -428,6 +476,11 @@ func TestRestartStoresNothing(t *testing.T) {
 		}
 		if n := commands.reset(); n != 0 || len(res.Header["Set-Cookie"]) != 0 {
 			t.Errorf("%d commands and %q, want nothing", n, res.Header["Set-Cookie"])
+		}
+		// The honest twin: where it restarts, a login can be finished.
+		page, err := s.browser().Login(s.url("sso", "/.jitgate/login?idp=acme&rd=%2Ftools%2Fx"), "", "ann", "secret")
+		if err != nil || page.URL.String() != s.url("sso", "/tools/x") || page.Status != 200 {
+			t.Errorf("the login that it restarts: %v, %v", page, err)
 		}
 	})
 }
@@ -522,6 +575,28 @@ func TestNewSessionAtLogin(t *testing.T) {
 			res, _ := s.get(s.browser(), s.url(host, map[string]string{"sso": "/tools/", "wiki": "/"}[host]), "Cookie: __Host-jitgate="+value)
 			if res.StatusCode != 401 {
 				t.Errorf("the session on %s from before the login: %d, want 401", host, res.StatusCode)
+			}
+		}
+	})
+	row(t, "E05 a session that somebody planted before the login", func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{})
+		planted := sessionCookies(s.signedIn("bob", s.url("sso", "/tools/")), s)[0]
+		neverSeen, err := s.jar.sessions.Seal("__Host-jitgate", make([]byte, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for why, value := range map[string]string{"of the attacker": planted, "of no session": neverSeen} {
+			b := s.browser()
+			b.SetCookie(s.url("sso", "/"), &http.Cookie{Name: "__Host-jitgate", Value: value, Path: "/", Secure: true, HttpOnly: true})
+			page, err := b.Login(s.url("sso", "/.jitgate/login?idp=acme&rd=/tools/"), "", "ann", "secret")
+			if err != nil || page.Status != 200 || parseEcho(t, page.Body).Header.Get("X-Forwarded-User") != "ann" {
+				t.Fatalf("%s: the login itself: %v, %v", why, page, err)
+			}
+			if after := sessionCookies(b, s); len(after) != 1 || after[0] == value {
+				t.Errorf("%s: the session is still the planted one", why)
+			}
+			if res, body := s.get(s.browser(), s.url("sso", "/tools/"), "Cookie: __Host-jitgate="+value); res.StatusCode != 401 {
+				t.Errorf("%s: the planted cookie afterwards: %d %s, want 401", why, res.StatusCode, body)
 			}
 		}
 	})

@@ -460,6 +460,12 @@ func TestReturnTargets(t *testing.T) {
 				}
 			}
 		}
+		for host, rd := range map[string]string{"wiki": "/deep?x=1", "sso": "/tools/x"} {
+			res, _ := s.get(b, s.url(host, "/.jitgate/login?rd="+url.QueryEscape(rd)), "Sec-Fetch-Mode: navigate", "Accept: text/html")
+			if got, want := res.Header.Get("Location"), s.url(host, rd); res.StatusCode != 303 || got != want {
+				t.Errorf("the honest twin, %s: %d to %q, want %q", host, res.StatusCode, got, want)
+			}
+		}
 		// The same after a whole login, by way of both hosts.
 		for _, rd := range []string{"//evil.example", "https://evil.example", `/\evil.example`, "/%09/evil.example", "/.jitgate/logout"} {
 			page, err := s.browser().Login(s.url("wiki", "/.jitgate/login?rd="+url.QueryEscape(rd)), "", "ann", "secret")
