@@ -480,7 +480,7 @@ func TestReturnTargets(t *testing.T) {
 // push out the logins of a visitor.
 func TestLoginIsForNavigation(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E24 the sign-in page, fetched by another site", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		for _, mode := range []string{"cors", "no-cors", "same-origin"} {
 			res, _ := s.get(s.browser(), s.url("sso", "/.jitgate/login"), "Sec-Fetch-Mode: "+mode)
@@ -491,6 +491,9 @@ func TestLoginIsForNavigation(t *testing.T) {
 		page, err := s.browser().Post(s.url("sso", "/.jitgate/login"), url.Values{"domain": {"acme.example"}})
 		if err != nil || page.Status != 403 {
 			t.Errorf("a form of another site: %d %v", page.Status, err)
+		}
+		if page, err = s.browser().Open(s.url("sso", "/.jitgate/login")); err != nil || page.Status != 200 {
+			t.Errorf("the honest twin: %v, %v", page, err)
 		}
 	})
 }
@@ -527,7 +530,11 @@ func TestOwnRoutes(t *testing.T) {
 			if res.StatusCode != test.status || test.kind != "" && res.Header.Get("Content-Type") != test.kind {
 				t.Errorf("%s %s%s: %d %s, want %d: %s", test.method, test.host, test.path, res.StatusCode, res.Header.Get("Content-Type"), test.status, body)
 			}
-			for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"} {
+			referrer := "same-origin"
+			if strings.HasPrefix(test.path, "/.jitgate/return") {
+				referrer = "no-referrer"
+			}
+			for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": referrer} {
 				if got := res.Header.Get(name); got != want {
 					t.Errorf("%s %s: %s = %q, want %q", test.method, test.path, name, got, want)
 				}

@@ -274,6 +274,9 @@ func (g *Gateway) landing(host, rd string) string {
 // serveReturn ends a login on an app's host: it exchanges the one-time code for
 // a session there, if it is the browser that began.
 func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	// The code is in the URL, and what this page leads to is an app of the same
+	// origin: where the store could not be asked, the code is good still.
+	w.Header().Set("Referrer-Policy", "no-referrer")
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
 	h, ok, err := g.sessions.Take(ctx, r.URL.Query().Get("code"))

@@ -262,7 +262,7 @@ func TestCookieAttributes(t *testing.T) {
 // The way back to another host is bound to the browser that began there.
 func TestHandoverIsBound(t *testing.T) {
 	t.Parallel()
-	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+	row(t, "E23 a one-time code of another browser, another host or another time", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		// code lets ann sign in for wiki in b, and takes the code that she would
 		// use there.
