@@ -156,6 +156,9 @@ func parseAddr(s string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), err == nil
 }
 
+// maxHints is how many interim answers of an app go on to the visitor.
+const maxHints = 16
+
 // A recorder notes what was answered.
 type recorder struct {
 	http.ResponseWriter
@@ -163,14 +166,18 @@ type recorder struct {
 	bytes  int64
 	body   *requestBody  // of the request; nil: it has none
 	stall  time.Duration // that a write may take; 0: that is up to the connection
+	hints  int           // interim answers
 }
 
 func (w *recorder) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols { // an app's, which nobody has looked at yet
+		if w.hints++; w.hints > maxHints {
+			return
+		}
+		dropOurCookies(w.Header())
+	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
-	}
-	if status < 200 { // an app's, which nobody has looked at yet
-		dropOurCookies(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

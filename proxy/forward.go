@@ -37,6 +37,8 @@ func newUpstreams() upstreams {
 			MaxIdleConnsPerHost: 512,
 			IdleConnTimeout:     90 * time.Second,
 			DisableCompression:  true, // what the app sends is what the visitor gets
+
+			MaxResponseHeaderBytes: 256 << 10,
 		},
 		buffers: new(bufferPool),
 		watch:   watchEvery,
@@ -73,8 +75,11 @@ type passage struct {
 // the app did not answer.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p passage) error {
 	websocket := isWebsocket(r)
-	if websocket && !g.fromSameHost(r) {
+	switch {
+	case websocket && !g.fromSameHost(r):
 		return badRequest(http.StatusForbidden, "websocket opened by %q", r.Header["Origin"])
+	case r.Header.Get("Service-Worker") != "" && g.coversOurs(p):
+		return badRequest(http.StatusForbidden, "script of a service worker that would come before the gateway's own pages")
 	}
 	ctx, cancel := g.watched(r.Context(), p, websocket)
 	defer cancel()
@@ -97,7 +102,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 			if res.StatusCode == http.StatusSwitchingProtocols {
 				ev.status = res.StatusCode
 			}
-			p.app.confine(res.Header)
+			g.confine(res.Header, p)
 			res.Header.Set("X-Request-Id", ev.id)
 			if p.visitor != nil {
 				keepPrivate(res.Header)
@@ -134,7 +139,7 @@ func tooLarge(a *app) *problem {
 // rewrite makes of a visitor's request the one that the app gets.
 func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 	out, h := pr.Out, pr.Out.Header
-	out.URL.Scheme, out.URL.Host = p.app.upstream.Scheme, p.app.upstream.Host
+	out.URL.Scheme, out.URL.Host, out.URL.User = p.app.upstream.Scheme, p.app.upstream.Host, nil
 	out.URL.Path, out.URL.RawPath = p.route.path, p.route.raw
 	out.URL.RawQuery = pr.In.URL.RawQuery
 	out.Host = g.hostport(p.route.host)
@@ -288,21 +293,64 @@ func withoutOurCookies(h http.Header) {
 	h["Cookie"] = kept
 }
 
-// confine takes out of the app's answer what concerns others: the gateway's
-// cookies, the way to reach the host, and what scripts of other apps on it do.
-func (a *app) confine(h http.Header) {
+// confine takes out of the app's answer what concerns others: the gateway's cookies
+// and names, the way to reach the host, and what scripts of other apps on it do.
+func (g *Gateway) confine(h http.Header, p passage) {
 	dropOurCookies(h)
+	keepCookies(h)
 	h.Del("Alt-Svc") // a server that is not behind the gateway (RFC 7838)
-	if scope := h.Values("Service-Worker-Allowed"); a.prefix != "" && !slices.ContainsFunc(scope, a.has) || len(scope) > 1 {
-		// A worker sees all requests of its scope, the gateway's own included.
-		h.Del("Service-Worker-Allowed")
+	for name := range h {
+		if strings.HasPrefix(name, "X-Jitgate-") {
+			delete(h, name)
+		}
+	}
+	if scope, ok := h["Service-Worker-Allowed"]; ok && (len(scope) != 1 || !g.mayReach(p, scope[0])) {
+		delete(h, "Service-Worker-Allowed")
 	}
 }
 
-// has reports whether a scope of scripts is within the app.
-func (a *app) has(scope string) bool {
+// coversOurs reports whether a service worker whose script is at the path of a
+// passage would by default be asked for the gateway's own pages: one in the topmost
+// folder. It could read the responses of identity providers, and stay when its app
+// is gone. On a host of its own, an app may have that: there, all that it would
+// come before is for that app.
+func (g *Gateway) coversOurs(p passage) bool {
+	shared := p.app.prefix != "" || p.route.host == g.base.Hostname()
+	return shared && strings.Count(p.route.path, "/") == 1
+}
+
+// mayReach reports whether a service worker of the app of a passage may be asked
+// for all below scope.
+func (g *Gateway) mayReach(p passage, scope string) bool {
 	path, _, ok := canonicalPath(&url.URL{RawPath: scope})
-	return ok && strings.HasPrefix(path, a.prefix+"/")
+	if !ok || !strings.HasPrefix(path, p.app.prefix+"/") {
+		return false
+	}
+	return p.app.prefix != "" || p.route.host != g.base.Hostname() || !strings.HasPrefix(ownPrefix+"/", path)
+}
+
+// keepCookies takes the cookies out of what an app wants the browser to forget: the
+// gateway's would go as well, those for other apps included.
+func keepCookies(h http.Header) {
+	sent := h["Clear-Site-Data"]
+	if len(sent) == 0 {
+		return
+	}
+	var kept []string
+	for kind := range strings.SplitSeq(strings.Join(sent, ","), ",") {
+		switch kind = strings.TrimSpace(kind); kind {
+		case "", `"cookies"`:
+		case `"*"`:
+			kept = append(kept, `"cache"`, `"storage"`)
+		default:
+			kept = append(kept, kind)
+		}
+	}
+	if len(kept) == 0 {
+		h.Del("Clear-Site-Data")
+		return
+	}
+	h["Clear-Site-Data"] = []string{strings.Join(kept, ", ")}
 }
 
 // dropOurCookies takes out of an app's answer the cookies that only the gateway

@@ -260,6 +260,9 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 	if _, served := g.apps[host]; !ok || !served {
 		return route{}, badRequest(http.StatusMisdirectedRequest, "host %q is not served", r.Host)
 	}
+	if r.URL.Host != "" && r.URL.Host != r.Host { // over HTTP/2, where both are sent
+		return route{}, badRequest(http.StatusBadRequest, "path of host %q", r.URL.Host)
+	}
 	path, raw, ok := canonicalPath(r.URL)
 	if !ok {
 		return route{}, badRequest(http.StatusBadRequest, "path %q has another reading", r.URL.EscapedPath())

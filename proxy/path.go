@@ -42,7 +42,7 @@ func canonicalHost(hostport string) (host string, ok bool) {
 	}
 	if inner, found := strings.CutPrefix(host, "["); found {
 		host, found = strings.CutSuffix(inner, "]")
-		if !found {
+		if !found || !strings.Contains(host, ":") {
 			return "", false
 		}
 	}
