@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/url"
+	gopath "path"
 	"strings"
 	"testing"
 )
@@ -219,8 +220,24 @@ func FuzzCanonicalPath(f *testing.F) {
 		if again.Path != path || again.EscapedPath() != raw || again.RawQuery != "" || again.Host != "" {
 			t.Errorf("%q: %q is sent as %q and read as %q, want %q", s, raw, again.EscapedPath(), again.Path, path)
 		}
-		if strings.Contains(path, "//") || strings.Contains(path+"/", "/../") || strings.ContainsAny(path, "\\;#%\x00") {
+		if strings.Contains(path, "//") || strings.Contains(path+"/", "/../") || strings.Contains(path+"/", "/./") || strings.ContainsAny(path, "\\;#%\x00") {
 			t.Errorf("%q: canonical path %q", s, path)
+		}
+		// However an upstream cleans it, decodes it or takes it as a reference, it stays there.
+		if cleaned := gopath.Clean(path); cleaned != strings.TrimSuffix(path, "/") && path != "/" {
+			t.Errorf("%q: %q is cleaned to %q", s, path, cleaned)
+		}
+		if twice, err := url.PathUnescape(path); err != nil || twice != path {
+			t.Errorf("%q: %q is decoded once more to %q, %v", s, path, twice, err)
+		}
+		base := &url.URL{Scheme: "https", Host: "wiki.example.com", Path: "/a/b"}
+		if at, err := base.Parse(raw); err != nil || at.Host != base.Host || at.Path != path {
+			t.Errorf("%q: %q as a reference is %v, %v", s, raw, at, err)
+		}
+		for i := range len(raw) {
+			if raw[i] <= ' ' || raw[i] >= 0x7f {
+				t.Errorf("%q: %q is sent with byte %x", s, raw, raw[i])
+			}
 		}
 	})
 }

@@ -122,17 +122,30 @@ func TestCookie(t *testing.T) {
 	}
 }
 
-// Nothing but what was sealed opens, and nothing panics.
+// Nothing but what was sealed opens, by no name and ring but its own, whatever
+// there is beside it in the header; and nothing panics.
 func FuzzOpen(f *testing.F) {
-	k := ring(f, "session", key(1), key(2))
+	k, other := ring(f, "session", key(1), key(2)), ring(f, "login", key(1), key(2))
 	sealed := seal(f, k, "c", "the value")
-	f.Add(sealed)
-	f.Add(sealed[4:])
-	f.Add("fHx8")
-	f.Add("")
-	f.Fuzz(func(t *testing.T, s string) {
-		if got, ok := k.Open("c", s); ok && string(got) != "the value" {
-			t.Errorf("%q opened as %q", s, got)
+	for _, s := range []string{sealed, sealed[4:], sealed + "=", sealed + "\n", strings.ToLower(sealed), seal(f, other, "c", "the value"), seal(f, k, "d", "the value"), "fHx8", ""} {
+		f.Add("c", s)
+	}
+	f.Add("d", sealed)
+	f.Fuzz(func(t *testing.T, name, s string) {
+		if got, ok := k.Open(name, s); ok && (string(got) != "the value" || name != "c" && name != "d") {
+			t.Errorf("%q opened as %q under %q", s, got, name)
+		}
+		if got, ok := other.Open(name, s); ok && (string(got) != "the value" || name != "c") {
+			t.Errorf("%q opened as %q under %q, in a ring for something else", s, got, name)
+		}
+		h := http.Header{"Cookie": {"a=1; c=" + s}}
+		value, ok := Cookie(h, "c")
+		if ok && !strings.Contains(s, ";") && strings.Trim(s, " \t") != value {
+			t.Errorf("cookie %q is read as %q", s, value)
+		}
+		h.Add("Cookie", "c="+sealed)
+		if value, ok := Cookie(h, "c"); ok {
+			t.Errorf("%q: the cookie came twice and is read as %q", s, value)
 		}
 	})
 }
