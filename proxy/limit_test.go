@@ -541,3 +541,26 @@ func TestNeverReading(t *testing.T) {
 		wait(t, done)
 	})
 }
+
+// A clock that is set back shuts nobody out.
+func TestAttemptsClockSetBack(t *testing.T) {
+	t.Parallel()
+	a, now, from := new(attempts), time.Now(), networkOf(netip.MustParseAddr("192.0.2.1"))
+	for range 2 {
+		if wait := a.take(from, 2, now); wait != 0 {
+			t.Fatalf("an attempt waits %v", wait)
+		}
+	}
+	if a.take(from, 2, now) == 0 {
+		t.Fatal("a third attempt in a minute is let through")
+	}
+	back := now.Add(-time.Hour)
+	for range 2 {
+		if wait := a.take(from, 2, back); wait != 0 {
+			t.Errorf("an hour earlier an attempt waits %v", wait)
+		}
+	}
+	if a.take(from, 2, back) == 0 {
+		t.Error("an hour earlier a third attempt is let through")
+	}
+}

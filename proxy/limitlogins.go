@@ -28,7 +28,7 @@ func (a *attempts) take(from netip.Prefix, perMinute int, now time.Time) time.Du
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	whole := a.whole[from]
-	if whole.Before(now) {
+	if whole.Before(now) || whole.Sub(now) > time.Minute { // later than that, and the clock has been set back
 		whole = now
 	}
 	whole = whole.Add(time.Minute / time.Duration(perMinute))
