@@ -185,6 +185,9 @@ func (s *site) parse(o setup) *config.Config {
 	host := func(name string) string {
 		return strings.TrimSuffix(strings.Split(s.url(name, "", o.http), "//")[1], ":"+s.port)
 	}
+	if !strings.Contains(o.top, "limits:") { // all visitors are of one address, and time stands still
+		o.top += "\nlimits: {logins_per_minute: 1000000}"
+	}
 	text := fmt.Sprintf(`
 base_url: %s
 listen: 127.0.0.1:0
