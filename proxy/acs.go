@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -19,6 +20,11 @@ const (
 	// maxResponse is the most that an identity provider may post.
 	maxResponse = 1 << 20
 
+	// largeForm is the length from which a form counts as large, and
+	// maxLargeForms how many of those are read at once.
+	largeForm     = 64 << 10
+	maxLargeForms = 64
+
 	// finishTimeout is how long verifying a response and storing what comes of
 	// it may take, waiting for a free processor included.
 	finishTimeout = 3 * time.Second
@@ -34,7 +40,7 @@ type response struct {
 // serveACS takes an identity provider's response: the assertion consumer
 // service.
 func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, idp string) error {
-	res, err := readResponse(w, r)
+	res, err := g.readResponse(w, r)
 	if err != nil {
 		return err
 	}
@@ -56,8 +62,8 @@ func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, id
 	return g.land(w, r, s, p.Target)
 }
 
-func readResponse(w http.ResponseWriter, r *http.Request) (response, error) {
-	if err := readPosted(w, r); err != nil {
+func (g *Gateway) readResponse(w http.ResponseWriter, r *http.Request) (response, error) {
+	if err := g.readPosted(w, r); err != nil {
 		return response{}, err
 	}
 	saml, relay := r.PostForm["SAMLResponse"], r.PostForm["RelayState"]
@@ -67,13 +73,23 @@ func readResponse(w http.ResponseWriter, r *http.Request) (response, error) {
 	return response{saml: saml[0], relayState: strings.Join(relay, "")}, nil
 }
 
-// readPosted reads the form in which a message of the POST binding comes.
-func readPosted(w http.ResponseWriter, r *http.Request) error {
+// readPosted reads the form in which a message of the POST binding comes. It is
+// held in memory until all of it is there, for as long as formTime: only so many
+// large ones are read at once, and the next one has to come again.
+func (g *Gateway) readPosted(w http.ResponseWriter, r *http.Request) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return badRequest(http.StatusUnsupportedMediaType, "content type %q", r.Header.Get("Content-Type"))
 	}
 	if r.ContentLength > maxResponse {
 		return badRequest(http.StatusRequestEntityTooLarge, "message of %d bytes", r.ContentLength)
+	}
+	if r.ContentLength < 0 || r.ContentLength > largeForm {
+		select {
+		case g.largeForms <- struct{}{}:
+			defer func() { <-g.largeForms }()
+		default:
+			return fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
+		}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxResponse)
 	err := r.ParseForm()

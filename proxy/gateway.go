@@ -93,10 +93,12 @@ type shared struct {
 	attempts attempts
 	conns    *conns
 	metrics  *metrics
+
+	largeForms chan struct{} // one for each that is being read
 }
 
 func newShared() *shared {
-	s := &shared{upstreams: newUpstreams(), conns: newConns()}
+	s := &shared{upstreams: newUpstreams(), conns: newConns(), largeForms: make(chan struct{}, maxLargeForms)}
 	s.metrics = newMetrics(&s.newest)
 	return s
 }

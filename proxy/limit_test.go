@@ -158,6 +158,44 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestLargeForms has as many large forms on their way as may be: one more is turned
+// away, whatever it says of its length, and small ones are not.
+func TestLargeForms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{})
+	post := func(size int, known bool) int {
+		body := io.Reader(strings.NewReader("SAMLResponse=" + strings.Repeat("A", size)))
+		if !known {
+			body = io.MultiReader(body)
+		}
+		req, err := http.NewRequest(http.MethodPost, s.url("sso", "/.jitgate/saml/acme/acs"), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, _ := s.do(s.browser(), req)
+		return res.StatusCode
+	}
+	if got := post(largeForm, true); got != 400 {
+		t.Errorf("a large form: %d, want it read", got)
+	}
+	for range maxLargeForms {
+		s.Gateway.largeForms <- struct{}{}
+	}
+	for _, test := range []struct {
+		size, status int
+		known        bool
+	}{{largeForm, 503, true}, {10, 503, false}, {10, 400, true}} {
+		if got := post(test.size, test.known); got != test.status {
+			t.Errorf("%d bytes, length known %v: %d, want %d", test.size, test.known, got, test.status)
+		}
+	}
+	<-s.Gateway.largeForms
+	if got := post(largeForm, true); got != 400 {
+		t.Errorf("when there is room again: %d, want it read", got)
+	}
+}
+
 // TestConnections opens more connections than one address may have, and than all may.
 func TestConnections(t *testing.T) {
 	t.Parallel()

@@ -122,7 +122,7 @@ func (j *jar) leaving(h http.Header, token string) (leaving, bool) {
 // here too, or what became of one that began here. It is the single logout
 // service (SAML profiles, section 4.4).
 func (g *Gateway) serveSLO(w http.ResponseWriter, r *http.Request, ev *event, idp string) error {
-	m, err := readLogout(w, r)
+	m, err := g.readLogout(w, r)
 	if err != nil {
 		return g.logoutRefused(err)
 	}
@@ -134,11 +134,11 @@ func (g *Gateway) serveSLO(w http.ResponseWriter, r *http.Request, ev *event, id
 	return g.arrive(ctx, w, r, idp, m)
 }
 
-func readLogout(w http.ResponseWriter, r *http.Request) (samlsp.Message, error) {
+func (g *Gateway) readLogout(w http.ResponseWriter, r *http.Request) (samlsp.Message, error) {
 	if r.Method == http.MethodGet {
 		return samlsp.ReadQuery(r.URL.RawQuery)
 	}
-	if err := readPosted(w, r); err != nil {
+	if err := g.readPosted(w, r); err != nil {
 		return samlsp.Message{}, err
 	}
 	return samlsp.ReadForm(r.PostForm)
