@@ -341,7 +341,11 @@ func TestExplainForgery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fromStdin(t, response, "explain", "-c", s.file, "--idp", "acme", "-")
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"explain", "-c", s.file, "--idp", "acme", "-"}, stdio{strings.NewReader(response), &stdout, &stderr}); code != 1 {
+		t.Errorf("exit status %d: %s, want 1: the NameID is refused", code, &stderr)
+	}
+	got := stdout.String() + stderr.String()
 	for _, line := range []string{`(?m)^  NameID .*User.*ceo`, `(?m)^  ignored .*ok      signature`} {
 		if !regexp.MustCompile(line).MatchString(got) || strings.Contains(got, "\x1b") {
 			t.Errorf("printed\n%s\nwant all of it in the line %s", got, line)
