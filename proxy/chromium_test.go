@@ -40,17 +40,25 @@ func TestChromium(t *testing.T) {
 			// The log tells when a page has come: chromedp may wait in vain on the one
 			// that was there before.
 			eventually(t, "signed in", func() bool { return s.logged("request")["app"] == "wiki" && s.logged("request")["user"] == "ann" })
-			do(chromedp.Navigate(s.url("wiki", "/again")), chromedp.WaitVisible("pre"))
+			// A page that is still being loaded may get in the way of the next one.
+			open := func(address string) {
+				t.Helper()
+				eventually(t, address, func() bool { return chromedp.Do(ctx, chromedp.Navigate(address)) == nil })
+			}
+			open(s.url("wiki", "/again"))
+			do(chromedp.WaitVisible("pre"))
 			body, err := chromedp.Run(ctx, chromedp.Text("pre"))
 			if err != nil || !strings.Contains(body, `"X-Forwarded-User":["ann"]`) {
 				t.Errorf("%s, %v", body, err)
 			}
-			do(chromedp.Navigate(s.url("wiki", "/.jitgate/logout")), chromedp.Click("form button"))
+			open(s.url("wiki", "/.jitgate/logout"))
+			do(chromedp.Click("form button"))
 			eventually(t, "signed out, here and there", func() bool {
 				location, err := chromedp.Run(ctx, chromedp.Location())
 				return err == nil && location == s.url("wiki", "/.jitgate/logout?idp=everywhere")
 			})
-			do(chromedp.Navigate(s.url("wiki", "/again")), chromedp.WaitVisible("#domain"), chromedp.Click("a.button"))
+			open(s.url("wiki", "/again"))
+			do(chromedp.WaitVisible("#domain"), chromedp.Click("a.button"))
 			do(chromedp.WaitVisible("input[name=password]")) // the identity provider has signed out too
 		})
 	}
