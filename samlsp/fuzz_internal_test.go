@@ -85,7 +85,7 @@ func FuzzPreflight(f *testing.F) {
 }
 
 // maxParse is how long crewjam may take for what the preflight lets pass.
-const maxParse = 50 * time.Millisecond
+const maxParse = slowdown * 50 * time.Millisecond
 
 // fastest returns how much time of a processor f takes, where the system can tell
 // that of a thread, so that other processes do not count. It tries again if that
