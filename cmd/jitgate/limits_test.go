@@ -99,7 +99,8 @@ func TestSlowClients(t *testing.T) {
 	introduceSP(t, idp, r.file)
 	server := testenv.Program(t, r.listen, "jitgate", "serve", "-c", r.file)
 	testenv.Eventually(t, func() error { return answers(r.admin+"/readyz", http.StatusOK) })
-	testenv.Eventually(t, func() error { return answers(r.base+"/.jitgate/saml/acme/metadata", http.StatusOK) })
+	// The identity provider is asked for its metadata after the start.
+	testenv.Eventually(t, func() error { return answers(r.base+"/.jitgate/login?idp=acme", http.StatusOK) })
 	signIn(t, r.base)
 	gateway := process(server.PID)
 	before, err := gateway.files()
