@@ -41,7 +41,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	if len(parts) == 0 {
 		return fmt.Errorf("%s has no table of rows", args[0])
 	}
-	r := report{out: out, output: make(map[string]string), rows: make(map[string]string)}
+	r := report{out: out, output: make(map[string]string), rows: make(map[string]string), begun: make(map[string]bool)}
 	if err := r.read(in); err != nil {
 		return err
 	}
@@ -89,6 +89,7 @@ type report struct {
 	out    io.Writer
 	output map[string]string // of tests and packages that have not ended
 	rows   map[string]string // by number: pass, skip or fail, whichever is worst but that pass beats skip
+	begun  map[string]bool   // packages that have not ended
 	broken []string          // packages
 	ended  int               // packages
 }
@@ -117,6 +118,8 @@ func (r *report) read(in io.Reader) error {
 func (r *report) see(e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
+	case "start":
+		r.begun[e.Package] = true
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "output":
@@ -144,6 +147,7 @@ func (r *report) end(e event, output string) {
 		return
 	}
 	r.ended++
+	delete(r.begun, e.Package)
 	if e.Action == "fail" {
 		r.broken = append(r.broken, e.Package)
 	}
@@ -165,6 +169,9 @@ func (r *report) note(test, action string) {
 func (r *report) failed() error {
 	if r.ended == 0 {
 		return errors.New("no package was tested")
+	}
+	if len(r.begun) > 0 { // go test was cut off
+		return fmt.Errorf("not ended: %s", strings.Join(slices.Sorted(maps.Keys(r.begun)), " "))
 	}
 	if len(r.broken) > 0 {
 		return fmt.Errorf("failed: %s", strings.Join(r.broken, " "))

@@ -31,7 +31,7 @@ func events(lines ...string) string {
 
 func TestRows(t *testing.T) {
 	all := []string{
-		"output p T/A01_x noise", "pass p T/A01_x", "pass p T/A02", "pass p T/embedded/A10_of_ours", "pass p T/B01_y", "pass p T",
+		"start p ", "output p T/A01_x noise", "pass p T/A01_x", "pass p T/A02", "pass p T/embedded/A10_of_ours", "pass p T/B01_y", "pass p T",
 		"output p  ok  \\tp\\t0.1s", "pass p ",
 	}
 	for _, test := range []struct {
@@ -42,13 +42,14 @@ func TestRows(t *testing.T) {
 		shows string
 	}{
 		{"all there", "true", all, "", "ok  \tp\t0.1s\nrows A: 3 of 3\nrows B: 1 of 1\nrows: 4 of 4\n"},
-		{"one is not there", "", all[2:], "A01 is not there", "rows A: 2 of 3\n"},
+		{"one is not there", "", all[3:], "A01 is not there", "rows A: 2 of 3\n"},
 		{"one failed, after another of the same number has passed", "", append([]string{"output p T/B01_z it broke", "fail p T/B01_z"}, all...), "B01: fail", "it broke\n"},
 		{"one was skipped", "", append([]string{"skip p T/B01_y"}, without(all, "pass p T/B01_y")...), "", "rows B: 0 of 1\n"},
 		{"one was skipped in CI", "true", append([]string{"skip p T/B01_y"}, without(all, "pass p T/B01_y")...), "B01: skip", ""},
 		{"skipped at one store, passed at the other", "true", append([]string{"skip p T/redis/B01_y"}, all...), "", "rows: 4 of 4\n"},
 		{"a row that the table does not have", "", append([]string{"pass p T/C01_z"}, all...), "C01 is not in the table", ""},
 		{"a package failed without a test", "", append([]string{"output q  panic: x", "fail q "}, all...), "failed: q", "panic: x\n"},
+		{"a package that did not end", "", append([]string{"start q "}, all...), "not ended: q", ""},
 		{"nothing was tested", "", nil, "no package was tested", ""},
 	} {
 		t.Setenv("CI", test.ci)
