@@ -19,6 +19,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -65,9 +66,9 @@ func readParts(page string) []part {
 	for _, line := range partLine.FindAllStringSubmatch(page, -1) {
 		p := part{name: line[1]}
 		for _, m := range rowRange.FindAllStringSubmatch(line[0], -1) {
-			var first, last int
-			fmt.Sscan(strings.TrimLeft(m[2], "0"), &first)
-			if fmt.Sscan(strings.TrimLeft(m[3], "0"), &last); m[3] == "" {
+			first, _ := strconv.Atoi(m[2]) // two digits
+			last, err := strconv.Atoi(m[3])
+			if err != nil { // one row
 				last = first
 			}
 			for n := first; n <= last; n++ {
