@@ -12,8 +12,9 @@ import (
 // formTime is how long a form may take that is for the gateway itself.
 const formTime = 10 * time.Second
 
-// A requestBody is the body of a request. It may take for ever, as long as something comes, or
-// something of the answer is taken: an app may well answer while it is sent.
+// A requestBody is the body of a request. It may take for ever, as long as something
+// comes, or something of the answer is taken: an app may well answer while it is
+// sent.
 type requestBody struct {
 	io.ReadCloser
 	control *http.ResponseController

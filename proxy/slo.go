@@ -47,7 +47,7 @@ type leaving struct {
 func (g *Gateway) leave(w http.ResponseWriter, r *http.Request, host string, s session.Record) error {
 	d := departure{
 		Host: host, Base: cmp.Or(s.Base, s.Key), IdP: s.IdP, SessionIndex: s.SessionIndex, Time: g.now().UTC(),
-		NameID: samlsp.NameID{Value: s.NameID, Format: s.NameFormat, NameQualifier: s.NameQualifier, SPNameQualifier: s.SPNameQualifier},
+		NameID: nameOf(s),
 	}
 	if host == g.base.Hostname() {
 		return g.depart(w, d)
@@ -173,11 +173,12 @@ func (g *Gateway) endSubject(ctx context.Context, ev *event, idp string, request
 	if err != nil {
 		return err
 	}
-	ending := make(map[session.Owner][]session.Record)
+	all, ending := make(map[session.Owner][]session.Record), make(map[session.Owner][]session.Record)
 	for _, s := range open {
-		name := samlsp.NameID{Value: s.NameID, Format: s.NameFormat, NameQualifier: s.NameQualifier, SPNameQualifier: s.SPNameQualifier}
-		if request.Matches(name, s.SessionIndex) {
-			ending[s.Owner()] = append(ending[s.Owner()], s)
+		owner := s.Owner()
+		all[owner] = append(all[owner], s)
+		if request.Matches(nameOf(s), s.SessionIndex) {
+			ending[owner] = append(ending[owner], s)
 		}
 	}
 	e := audit.Event{Type: audit.Logout, Reason: "identity_provider", Client: ev.client, RequestID: ev.id}
@@ -187,24 +188,19 @@ func (g *Gateway) endSubject(ctx context.Context, ev *event, idp string, request
 			return err
 		}
 		if len(request.SessionIndexes) == 0 {
-			records = open
+			records = all[owner]
 		}
-		if _, err := g.revoke(ctx, e, u, of(owner, records)); err != nil {
+		if _, err := g.revoke(ctx, e, u, records); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// of returns those of records that are an owner's.
-func of(o session.Owner, records []session.Record) []session.Record {
-	var theirs []session.Record
-	for _, r := range records {
-		if r.Owner() == o {
-			theirs = append(theirs, r)
-		}
-	}
-	return theirs
+// nameOf returns what the identity provider called the user at the login that a
+// session is of.
+func nameOf(s session.Record) samlsp.NameID {
+	return samlsp.NameID{Value: s.NameID, Format: s.NameFormat, NameQualifier: s.NameQualifier, SPNameQualifier: s.SPNameQualifier}
 }
 
 // arrive takes the identity provider's answer to a sign-out that began here.

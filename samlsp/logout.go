@@ -149,8 +149,8 @@ func (sp *SP) EndLogout(ctx context.Context, m Message, end func(context.Context
 }
 
 // AnswerLogout makes the signed LogoutResponse that says of the request with that
-// ID, which came with relayState, that it was done. ok is false where the IdP takes no answers, or has sent a
-// RelayState that no URL can carry.
+// ID, which came with relayState, that it was done. ok is false where the IdP takes
+// no answers, or has sent a RelayState that no URL can carry.
 func (sp *SP) AnswerLogout(requestID, relayState string) (b Begun, ok bool, err error) {
 	p, err := sp.current(time.Now())
 	if err != nil {
@@ -234,8 +234,7 @@ func (r *response) readLogoutRequest(text []byte) (*LogoutRequest, error) {
 	if err := r.checkName(&m.NameID); err != nil {
 		return nil, err
 	}
-	name := NameID{Value: m.NameID.Value, Format: m.NameID.Format, NameQualifier: m.NameID.NameQualifier, SPNameQualifier: m.NameID.SPNameQualifier}
-	return &LogoutRequest{ID: m.ID, NameID: name, SessionIndexes: m.SessionIndexes}, nil
+	return &LogoutRequest{ID: m.ID, NameID: m.NameID.read(), SessionIndexes: m.SessionIndexes}, nil
 }
 
 func (r *response) readLogoutResponse(text []byte) (everywhere bool, err error) {

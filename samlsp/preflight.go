@@ -75,14 +75,14 @@ func preflight(message []byte) (outline, error) { return preflightAs("samlp:Resp
 
 // preflightAs scans a message with that root element.
 func preflightAs(root string, message []byte) (outline, error) {
-	s := &scanner{grammar: shared().grammar, root: root}
+	s := &scanner{grammar: shared(), root: root}
 	err := s.scan(message)
 	return s.outline, err
 }
 
 // preflightSignature scans a ds:Signature that stands in an element with that ID.
 func preflightSignature(signature []byte, parentID string) error {
-	s := &scanner{grammar: shared().grammar, root: "ds:Signature", rootID: parentID}
+	s := &scanner{grammar: shared(), root: "ds:Signature", rootID: parentID}
 	return s.scan(signature)
 }
 

@@ -243,8 +243,8 @@ func (sp *SP) current(at time.Time) (*idp, error) {
 	return p, nil
 }
 
-// An Identity is who the IdP says has signed in. All of it was signed, but for that of
-// an [Explanation] that is not Trusted.
+// An Identity is who the IdP says has signed in. All of it was signed, but for that
+// of an [Explanation] that is not Trusted.
 type Identity struct {
 	IdP    string `json:"idp"`    // Options.Name
 	Issuer string `json:"issuer"` // the IdP's entity ID
@@ -339,22 +339,16 @@ func plain(err error) string {
 	return strings.NewReplacer("<", "", ">", "").Replace(err.Error())
 }
 
-// shared is what all SPs of the process have in common; its first caller makes
-// it. It is a variable because both things in it are of the process: crewjam's
-// clock limits are package variables there, and the CPUs are the same for all.
-var shared = sync.OnceValue(func() *common {
+// shared returns the grammar, which all SPs of the process have in common; its
+// first caller makes it. With it come the limits of crewjam's clock, which are
+// package variables there.
+var shared = sync.OnceValue(func() *grammar {
 	// crewjam refuses a response whose IssueInstant is further back than this,
 	// without leeway for a clock that is behind: 90 seconds in its default.
 	saml.MaxIssueDelay = maxAge + maxSkew
 	saml.MaxClockSkew = maxSkew
-	return &common{
-		grammar: parseGrammar(schema, algorithms),
-	}
+	return parseGrammar(schema, algorithms)
 })
-
-type common struct {
-	grammar *grammar
-}
 
 // endpoint parses the URL of an endpoint: https, or http on a loopback host,
 // with a host, without user and fragment.

@@ -114,6 +114,10 @@ type valueXML struct {
 	NameID *nameIDXML `xml:"urn:oasis:names:tc:SAML:2.0:assertion NameID"`
 }
 
+func (n *nameIDXML) read() NameID {
+	return NameID{Value: n.Value, Format: n.Format, NameQualifier: n.NameQualifier, SPNameQualifier: n.SPNameQualifier}
+}
+
 func readResponse(message []byte) (*responseXML, error) {
 	var r responseXML
 	if err := xml.Unmarshal(message, &r); err != nil {
@@ -340,11 +344,10 @@ func (r *response) checkTime(name string, ok bool, s string) error {
 
 // read makes the Identity of an assertion that has passed checkAssertion.
 func (r *response) read(a *assertionXML) (*Identity, error) {
-	name := a.Subject.NameID
 	id := &Identity{
 		IdP:         r.sp.o.Name,
 		Issuer:      a.Issuer,
-		NameID:      NameID{Value: name.Value, Format: name.Format, NameQualifier: name.NameQualifier, SPNameQualifier: name.SPNameQualifier},
+		NameID:      a.Subject.NameID.read(),
 		AssertionID: a.ID,
 	}
 	id.IssuedAt, _ = parseTime(a.IssueInstant)
