@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -108,78 +107,6 @@ func TestRequestAttacks(t *testing.T) {
 		res, _ := s.get(b, s.url("wiki", "/x"))
 		if res.StatusCode != 307 || res.Header.Get("Location") != other.URL+"/x" || other.requests() != 0 {
 			t.Errorf("%d to %q, and the other host was asked %d times; want the answer as it is", res.StatusCode, res.Header.Get("Location"), other.requests())
-		}
-	})
-	row(t, "G22 request for another host over HTTP/2", func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{})
-		s.asks(s.browser(), "wiki", "/public/x", 200)
-		req := mustRequest(t, s.url("wiki", "/public/x"))
-		req.Host = "evil.example"
-		if res, _ := s.do(s.browser(), req); res.StatusCode != 421 {
-			t.Errorf("%d, want 421", res.StatusCode)
-		}
-	})
-	row(t, "G23 answers by which an app would take what is ours", func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{})
-		s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
-			for _, c := range []string{"__HOST-jitgate=EVIL; Path=/; Secure", "\t__Host-jitgate-logout=EVIL", "=__Host-jitgate=EVIL", "theirs=1"} {
-				w.Header().Add("Set-Cookie", c)
-			}
-			w.Header().Set("X-Request-Id", "EVIL")
-			w.WriteHeader(http.StatusTeapot)
-		})
-		res, _ := s.get(s.browser(), s.url("wiki", "/public/x"))
-		if res.StatusCode != http.StatusTeapot || strings.Contains(fmt.Sprint(res.Header), "EVIL") || fmt.Sprint(res.Header["Set-Cookie"]) != "[theirs=1]" {
-			t.Errorf("%d %v", res.StatusCode, res.Header)
-		}
-	})
-	row(t, "G23 cookies of ours in an app's interim answers", func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{})
-		s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Set-Cookie", "__Host-jitgate=EVIL; Path=/; Secure")
-			w.Header().Set("Link", "</style.css>; rel=preload")
-			w.WriteHeader(http.StatusEarlyHints)
-			w.WriteHeader(http.StatusOK)
-		})
-		conn := s.dial()
-		defer conn.Close()
-		fmt.Fprint(conn, "GET /public/x HTTP/1.1\r\nHost: wiki.example.com\r\nConnection: close\r\n\r\n")
-		answer, err := io.ReadAll(conn)
-		if err != nil || !strings.Contains(string(answer), "103 Early Hints") || !strings.Contains(string(answer), "style.css") || strings.Contains(string(answer), "EVIL") {
-			t.Errorf("%v: %s, want the hint without the cookie", err, answer)
-		}
-	})
-	row(t, "G25 a service worker over the whole host, and a way around the gateway", func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{})
-		b := s.signedIn("ann", s.url("wiki", "/"))
-		for _, test := range []struct{ host, path, scope, want string }{
-			{"sso", "/tools/sw.js", "/", ""},
-			{"sso", "/tools/sw.js", "/.jitgate/", ""},
-			{"sso", "/tools/sw.js", "/tools/../", ""},
-			{"sso", "/tools/sw.js", "/tools/", "/tools/"},
-			{"wiki", "/sw.js", "/", "/"}, // the app has the host to itself
-		} {
-			s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Service-Worker-Allowed", test.scope)
-				w.Header().Set("Alt-Svc", `h3="upstream.example:443"`)
-			})
-			res, _ := s.get(b, s.url(test.host, test.path))
-			if got := res.Header.Get("Service-Worker-Allowed"); res.StatusCode != 200 || got != test.want || res.Header.Get("Alt-Svc") != "" {
-				t.Errorf("%s%s, scope %q: %d, scope %q, want %q; Alt-Svc %q", test.host, test.path, test.scope, res.StatusCode, got, test.want, res.Header.Get("Alt-Svc"))
-			}
-		}
-	})
-	row(t, "G08 a websocket that is posted, or has a body", func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{})
-		s.upstream.answer(tunnel(t))
-		const head = " /public/ws HTTP/1.1\nHost: wiki.example.com\nConnection: Upgrade\nUpgrade: websocket\n"
-		if _, _, res := s.upgrade("/public/ws", "", "Connection: Upgrade\nUpgrade: websocket"); res.StatusCode != 101 {
-			t.Errorf("the honest twin: %d, want 101", res.StatusCode)
-		}
-		for _, request := range []string{"POST" + head + "\n", "GET" + head + "Content-Length: 1\n\nx", "GET" + head + "Transfer-Encoding: chunked\n\n1\nx\n0\n\n"} {
-			if res, body := s.raw(request); res.StatusCode != 200 || !strings.HasPrefix(body, "no upgrade") {
-				t.Errorf("%.60q: %d %s", request, res.StatusCode, body)
-			}
 		}
 	})
 	row(t, "G26 a letter that is another one in another case", func(t *testing.T, rdb redis.UniversalClient) {
