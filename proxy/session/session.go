@@ -277,9 +277,16 @@ func (s *Store) Revoke(ctx context.Context, r Record) error {
 		return err
 	}
 	index, own := s.index(r.Owner()), r.member()
-	others = slices.DeleteFunc(others, func(m string) bool { return m == own })
-	if err := s.remove(ctx, index, others); err != nil {
-		return err
+	pipe := s.Redis.Pipeline()
+	for _, m := range others {
+		// They stay in the index until r is gone: Continue may be about to store one
+		// of them, and still find r.
+		if _, key := splitMember(m); key != r.Key {
+			pipe.Del(ctx, s.key(key))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("deleting sessions: %w", err)
 	}
 	for gone := []string{own}; len(gone) > 0; {
 		if err := s.remove(ctx, index, gone); err != nil {

@@ -492,6 +492,57 @@ func TestContinueRace(t *testing.T) {
 	})
 }
 
+// A session that is in its index and not yet stored when somebody signs out, and
+// stored while the one that it came of is still there, is ended with it.
+func TestContinueHalfway(t *testing.T) {
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		base, _ := create(t, s, ann("sso.example.com", "l1"))
+		h := &halfway{base: s.key(base.Key), indexed: make(chan bool), proceed: make(chan bool), continued: make(chan bool)}
+		s.Redis.AddHook(h)
+		go func() {
+			defer close(h.continued)
+			if _, ok, err := s.Continue(t.Context(), base, "wiki.example.com"); err != nil || !ok {
+				t.Errorf("Continue = %v, %v, want a session: its own is not over yet", ok, err)
+			}
+		}()
+		<-h.indexed
+		if err := s.Revoke(t.Context(), base); err != nil {
+			t.Error(err)
+		}
+		if keys := s.Redis.Keys(t.Context(), s.Prefix+"s:*").Val(); len(keys) != 0 {
+			t.Errorf("%d sessions after signing out", len(keys))
+		}
+	})
+}
+
+// A halfway stops the storing of a session before its last command, until the
+// deletion of the session base is about to happen, which waits for it.
+type halfway struct {
+	base                        string
+	indexed, proceed, continued chan bool
+}
+
+func (*halfway) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*halfway) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *halfway) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		switch last := len(cmds) - 1; {
+		case cmds[last].Name() == "set":
+			if err := next(ctx, cmds[:last]); err != nil {
+				return err
+			}
+			close(h.indexed)
+			<-h.proceed
+			return next(ctx, cmds[last:])
+		case cmds[0].Name() == "del" && cmds[0].Args()[1] == h.base:
+			close(h.proceed)
+			<-h.continued
+		}
+		return next(ctx, cmds)
+	}
+}
+
 // OfSubject finds the sessions of everybody whom an identity provider calls by a
 // name, and nobody else's.
 func TestOfSubject(t *testing.T) {
