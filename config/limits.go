@@ -55,6 +55,15 @@ type Limits struct {
 	// SAMLWaiting is how many more may wait for that; further ones are turned away
 	// at once. Default: 100.
 	SAMLWaiting int `yaml:"saml_waiting"`
+
+	// Sessions is how many sessions are remembered, so that their requests need not
+	// ask Redis; what changes is heard of within a second. Of more, those go that were
+	// used longest ago. 0: none. Default: 20000.
+	Sessions int `yaml:"sessions"`
+
+	// SessionMemory is what they may take in memory, about: at least 1MiB. Default:
+	// 64MiB.
+	SessionMemory Size `yaml:"session_memory"`
 }
 
 // A Size is a number of bytes, written as 4096, 32KiB, 10MiB or 1GiB.
@@ -112,6 +121,8 @@ func (r *report) checkLimits(c *Limits) {
 	r.number("limits.logins_per_minute", &c.LoginsPerMinute, 300, 2)
 	r.number("limits.saml", &c.SAML, 0, 1)
 	r.number("limits.saml_waiting", &c.SAMLWaiting, 100, 0)
+	r.number("limits.sessions", &c.Sessions, 20000, 0)
+	r.size("limits.session_memory", &c.SessionMemory, 64<<20, 1<<20, 1<<40)
 	if c.ConnectionsPerAddress > c.Connections {
 		r.add("limits.connections_per_address", "%d is more than the %d of connections; write that or less", c.ConnectionsPerAddress, c.Connections)
 	}

@@ -25,6 +25,12 @@ type Session struct {
 	// 24h. Default: 8h.
 	Lifetime time.Duration `yaml:"lifetime"`
 
+	// Grace is for how long sessions that this process remembers go on while Redis
+	// does not answer, counted from when it was last known that nothing had changed.
+	// Meanwhile nobody can be kept out: no revocation, block or sign-out is heard of.
+	// At most 1h. Default: 0, and requests get 503 until Redis answers.
+	Grace time.Duration `yaml:"grace"`
+
 	decoded []Secret // so that a Session does not print them either
 }
 
@@ -70,6 +76,9 @@ func (r *report) checkSession(c *Session) {
 	}
 	if c.Lifetime < time.Minute || c.Lifetime > 24*time.Hour {
 		r.add("session.lifetime", "%q is out of bounds; write at least 1m and at most 24h, like 8h", c.Lifetime)
+	}
+	if c.Grace < 0 || c.Grace > time.Hour {
+		r.add("session.grace", "%q is out of bounds; write at most 1h, like 30s, or 0s for none", c.Grace)
 	}
 	switch {
 	case c.Idle < time.Minute:

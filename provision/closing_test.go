@@ -189,7 +189,7 @@ func TestJ26LateDeletion(t *testing.T) {
 		}
 		ann := w.login("acme", "userName", "ann").User
 		k := w.keys("acme")
-		reply, err := w.eraseScript.Run(ctx, rdb, []string{k.state, k.users}, late, "x").Text()
+		reply, err := w.eraseScript.Run(ctx, rdb, []string{k.state, k.users}, late, "x", k.changed).Text()
 		if err != nil || reply != "stale" {
 			t.Errorf("the late deletion: %q, %v, want stale", reply, err)
 		}

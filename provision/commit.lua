@@ -6,8 +6,9 @@
 --       5 name, 6 former name, 7 external, 8 former external,
 --       9 place in the list, 10 former place ("" for none in all of these),
 --       11 block as it was read, which is lifted ("" for none),
---       12 field and 13 most entries of the audit trail,
---       14 number of events, the events, then pairs of a name to note as
+--       12 channel on which to tell that the user has changed,
+--       13 field and 14 most entries of the audit trail,
+--       15 number of events, the events, then pairs of a name to note as
 --       ignored and the event that tells it
 -- reply "ok", or "stale" if somebody changed what the login was worked out from
 local users, names, external, list, seen, audit, ignored, blocks, state = unpack(KEYS)
@@ -32,18 +33,21 @@ end
 -- From here on everything is written. What can fail comes first: a full store
 -- refuses the first write alone, and the audit trail is not done without.
 local function tell(event)
-  redis.call('XADD', audit, 'MAXLEN', '~', ARGV[13], '*', ARGV[12], event)
+  redis.call('XADD', audit, 'MAXLEN', '~', ARGV[14], '*', ARGV[13], event)
 end
-local events = tonumber(ARGV[14])
-for i = 15, 14 + events do
+local events = tonumber(ARGV[15])
+for i = 16, 15 + events do
   tell(ARGV[i])
 end
-for i = 15 + events, #ARGV, 2 do
+for i = 16 + events, #ARGV, 2 do
   if redis.call('SADD', ignored, ARGV[i]) == 1 then
     tell(ARGV[i + 1])
   end
 end
 redis.call('HSET', seen, id, login)
+if old ~= '' and (new ~= '' or block ~= '') then
+  redis.call('PUBLISH', ARGV[12], id)
+end
 if block ~= '' then
   redis.call('HDEL', blocks, id)
 end

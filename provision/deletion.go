@@ -99,7 +99,7 @@ func (r *Registry) EraseDirectory(ctx context.Context, directory string) error {
 	k := r.keys(directory)
 	all := []string{k.state, k.users, k.names, k.external, k.list, k.seen, k.blocks, k.ignored}
 	// "stale": it was finished by somebody else.
-	if err := r.eraseScript.Run(ctx, r.rdb, all, old, text).Err(); err != nil {
+	if err := r.eraseScript.Run(ctx, r.rdb, all, old, text, k.changed).Err(); err != nil {
 		return fmt.Errorf("deleting users: %w", err)
 	}
 	return nil

@@ -41,6 +41,9 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "ann", "department", "Legal")}, true)
 				w.Explain(ctx, SignIn{IdP: "acme", Attributes: sent("userName", "bob")}, true)
 			},
+			"AskUser": func() {
+				w.AskUser(ctx, w.Registry.rdb.Pipeline(), "acme", u.ID)
+			},
 			"Consistency": func() { w.Consistency(ctx, "acme", func(Inconsistency) {}, nil) },
 
 			// What these write lies beside the users: no record and no index changes.

@@ -122,7 +122,7 @@ func (ex *Explanation) compare(r *Registry, after User) {
 		before = new(User)
 		ex.After.ID = "" // it would get one at random
 	} else {
-		for _, name := range changes(before, &after) {
+		for _, name := range changesOf(before, &after) {
 			ex.Changes = append(ex.Changes, Change{name, before.Values(name), after.Values(name)})
 		}
 	}

@@ -232,6 +232,22 @@ func (r *Registry) User(ctx context.Context, directory, id string) (User, bool, 
 	return users[0], true, nil
 }
 
+// AskUser is [Registry.User] as a part of pipe: what it returns is to be called when
+// pipe was executed.
+func (r *Registry) AskUser(ctx context.Context, pipe redis.Pipeliner, directory, id string) func() (User, bool, error) {
+	if !r.has(directory) {
+		return func() (User, bool, error) { return User{}, false, nil }
+	}
+	read := r.ask(ctx, pipe, directory, []string{id})
+	return func() (User, bool, error) {
+		users, err := read()
+		if err != nil || len(users) == 0 {
+			return User{}, false, err
+		}
+		return users[0], true, nil
+	}
+}
+
 // Find returns the users that name is the ID or the userName of, in one
 // directory or, if directory is empty, in all.
 func (r *Registry) Find(ctx context.Context, directory, name string) ([]User, error) {

@@ -248,7 +248,7 @@ func (r *Registry) tell(p *idp, c claims, ch *change) {
 	if before == nil {
 		before = new(record)
 	}
-	changed := changes(&before.User, &after.User)
+	changed := changesOf(&before.User, &after.User)
 	switch {
 	case before.ID == "":
 		add(audit.UserCreated, func(e *audit.Event) { e.Attributes = changed })
@@ -276,8 +276,8 @@ func (r *Registry) tell(p *idp, c claims, ch *change) {
 	})
 }
 
-// changes returns the names of the attributes that differ, sorted.
-func changes(before, after *User) []string {
+// changesOf returns the names of the attributes that differ, sorted.
+func changesOf(before, after *User) []string {
 	names := map[string]bool{userName: true, domain: true, externalID: true}
 	for _, u := range []*User{before, after} {
 		for name := range u.Attributes {

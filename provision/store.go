@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -17,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/provision/changes"
 )
 
 var (
@@ -48,6 +50,7 @@ type keys struct {
 	state    string // hash: "closed" -> the tombstone of a deleted directory
 	audit    string // stream, see package audit
 	ignored  string // set: identity provider, space, name of an ignored attribute
+	changed  string // no key, but the channel of package changes
 }
 
 // keys returns the keys of a directory.
@@ -56,6 +59,7 @@ func (r *Registry) keys(directory string) keys {
 	return keys{
 		users: tag + "users", names: tag + "names", external: tag + "external", list: tag + "list",
 		seen: tag + "seen", blocks: tag + "blocks", state: tag + "state", audit: audit.Key(r.prefix, directory), ignored: tag + "ignored",
+		changed: changes.Channel(r.prefix, directory),
 	}
 }
 
@@ -199,7 +203,7 @@ func (r *Registry) commit(ctx context.Context, p *idp, ch change, nonce string) 
 	args := []any{
 		after.ID, strconv.FormatInt(ch.time.UnixMilli(), 10) + " " + nonce, ch.before.json, ch.json,
 		nameField(after.Domain, after.UserName), name, externalField(after.ExternalID), ext, after.place(), place,
-		ch.before.mark, audit.Field, audit.MaxLen, len(ch.events),
+		ch.before.mark, k.changed, audit.Field, audit.MaxLen, len(ch.events),
 	}
 	for i, e := range slices.Concat(ch.events, ch.ignored) {
 		line, err := e.Encode()
@@ -238,7 +242,7 @@ func (r *Registry) mark(ctx context.Context, k keys, m marking, events ...audit.
 		}
 		text = string(data)
 	}
-	args := []any{m.field, m.old, text, m.user, audit.Field, audit.MaxLen}
+	args := []any{m.field, m.old, text, m.user, k.changed, audit.Field, audit.MaxLen}
 	for _, e := range events {
 		line, err := e.Encode()
 		if err != nil {
@@ -271,22 +275,33 @@ func (r *Registry) fetch(ctx context.Context, directory string, ids ...string) (
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	pipe := r.rdb.Pipeline()
+	read := r.ask(ctx, pipe, directory, ids)
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	return read()
+}
+
+// ask is fetch as a part of pipe: what it returns is to be called when pipe was
+// executed.
+func (r *Registry) ask(ctx context.Context, pipe redis.Pipeliner, directory string, ids []string) func() ([]User, error) {
 	k := r.keys(directory)
-	var records, seen, blocks *redis.SliceCmd
-	var closed *redis.BoolCmd
-	_, err := r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		closed = pipe.HExists(ctx, k.state, closedField)
-		records, seen, blocks = pipe.HMGet(ctx, k.users, ids...), pipe.HMGet(ctx, k.seen, ids...), pipe.HMGet(ctx, k.blocks, ids...)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading users: %w", err)
+	closed := pipe.HExists(ctx, k.state, closedField)
+	records, seen, blocks := pipe.HMGet(ctx, k.users, ids...), pipe.HMGet(ctx, k.seen, ids...), pipe.HMGet(ctx, k.blocks, ids...)
+	return func() ([]User, error) {
+		if err := cmp.Or(closed.Err(), records.Err(), seen.Err(), blocks.Err()); err != nil {
+			return nil, fmt.Errorf("reading users: %w", err)
+		}
+		if closed.Val() {
+			return nil, nil
+		}
+		return r.usersOf(directory, ids, records.Val(), seen.Val(), blocks.Val())
 	}
-	if closed.Val() {
-		return nil, nil
-	}
+}
+
+// usersOf returns the users that there are of those with ids, made of what is stored.
+func (r *Registry) usersOf(directory string, ids []string, records, seen, blocks []any) ([]User, error) {
 	var users []User
-	for i, value := range records.Val() {
+	for i, value := range records {
 		text, ok := value.(string)
 		if !ok {
 			continue
@@ -296,8 +311,8 @@ func (r *Registry) fetch(ctx context.Context, directory string, ids ...string) (
 			return nil, fmt.Errorf("user %q of directory %q: %w", ids[i], directory, err)
 		}
 		u := r.view(rec)
-		login, _ := seen.Val()[i].(string)
-		block, _ := blocks.Val()[i].(string)
+		login, _ := seen[i].(string)
+		block, _ := blocks[i].(string)
 		u.LastLogin = decodeSeen(login)
 		if u.Blocked, err = r.blockOf(directory, block, u.LastLogin); err != nil {
 			return nil, err

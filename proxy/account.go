@@ -24,7 +24,7 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 		return err
 	}
 	if ok {
-		ev.user = g.users.LogName(v.user)
+		ev.user = v.logName
 	}
 	switch {
 	case ok && r.Method != http.MethodPost:
@@ -51,7 +51,7 @@ func (g *Gateway) signedOut(w http.ResponseWriter, host, idp string) {
 }
 
 // signOut ends all sessions of the visitor's login, and records that.
-func (g *Gateway) signOut(ctx context.Context, ev *event, v visitor) error {
+func (g *Gateway) signOut(ctx context.Context, ev *event, v *visitor) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := g.sessions.Revoke(ctx, v.session); err != nil {
@@ -79,7 +79,7 @@ func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request, ev *event
 	if !ok {
 		return g.sendToLogin(w, r, route{host: host, raw: "/"})
 	}
-	ev.user = g.users.LogName(v.user)
+	ev.user = v.logName
 	email := ""
 	if values := v.user.Values("email"); len(values) > 0 {
 		email = values[0]
@@ -104,7 +104,7 @@ func list(names []string) []string { return append([]string{}, names...) }
 
 // appsOf returns links to the apps that the visitor may use, in alphabetical
 // order.
-func (g *Gateway) appsOf(v visitor) []page.Link {
+func (g *Gateway) appsOf(v *visitor) []page.Link {
 	var links []page.Link
 	for host, apps := range g.apps {
 		for _, a := range apps {

@@ -134,6 +134,9 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	if err != nil {
 		return nil, outcome, err
 	}
+	if !outcome.Created {
+		g.memory.changed(outcome.User.Directory, outcome.User.ID)
+	}
 	ev.user = g.users.LogName(outcome.User)
 	return identity, outcome, nil
 }

@@ -290,7 +290,7 @@ func TestReplay(t *testing.T) {
 		if count[http.StatusSeeOther] != 1 || count[http.StatusForbidden] != len(statuses)-1 {
 			t.Errorf("statuses = %v, want one 303 and the others 403", count)
 		}
-		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val()); n != 1 {
+		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val()); n != 1 {
 			t.Errorf("%d sessions, want 1", n)
 		}
 		page, err := form.Submit()
@@ -381,7 +381,7 @@ func TestForeignDomain(t *testing.T) {
 			s.idp.SetAttribute("ann", test.attribute, honest.Attributes[test.attribute]...)
 			expect(t, s, test.attribute+" "+test.value, b, page, err, 403, "domain_mismatch")
 		}
-		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val()); n != 0 {
+		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val()); n != 0 {
 			t.Errorf("%d sessions, want none", n)
 		}
 		for _, own := range []string{"acme.example", "acme-labs.example"} {
@@ -582,7 +582,7 @@ func TestNewSessionAtLogin(t *testing.T) {
 	row(t, "E05 a session that somebody planted before the login", func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		planted := sessionCookies(s.signedIn("bob", s.url("sso", "/tools/")), s)[0]
-		neverSeen, err := s.jar.sessions.Seal("__Host-jitgate", make([]byte, 32))
+		neverSeen, err := s.jar.sessions.Seal("__Host-jitgate", append(make([]byte, 32), "acme u1"...))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -163,16 +163,17 @@ func TestStoreAttacks(t *testing.T) {
 		s := newSite(t, rdb, setup{})
 		s.asks(s.signedIn("ann", s.url("wiki", "/")), "wiki", "/x", 200)
 		thief := newThief(t)
-		for _, key := range rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val() {
-			stored := []string{strings.TrimPrefix(key, s.cfg.Redis.KeyPrefix+"s:"), rdb.Get(t.Context(), key).Val()}
+		for _, key := range rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val() {
+			stored := []string{strings.TrimPrefix(key, s.cfg.Redis.KeyPrefix+"{acme}:s:"), rdb.Get(t.Context(), key).Val()}
 			var r session.Record
 			if err := json.Unmarshal([]byte(stored[1]), &r); err != nil {
 				t.Fatal(err)
 			}
-			raw, err := base64.RawURLEncoding.DecodeString(r.Key)
+			raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(r.Key, "acme."))
 			if err != nil {
 				t.Fatal(err)
 			}
+			raw = append(raw, r.Directory+" "+r.UserID...)
 			for _, value := range append(stored, r.Login, thief(raw), thief([]byte(r.Key)), base64.URLEncoding.EncodeToString(raw)) {
 				if res, _ := s.get(s.browser(), s.url("wiki", "/x"), "Cookie: __Host-jitgate="+strings.Map(cookieOctet, value)); res.StatusCode != 401 {
 					t.Errorf("cookie %.40q: %d, want 401", value, res.StatusCode)
@@ -234,7 +235,7 @@ func TestStoreAttacks(t *testing.T) {
 			t.Errorf("keys %q, want none", keys)
 		}
 		s.signedIn("ann", s.url("wiki", "/")) // the honest twin
-		if keys := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val(); len(keys) != 2 {
+		if keys := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val(); len(keys) != 2 {
 			t.Errorf("%d sessions after a login, want one on each host", len(keys))
 		}
 	})

@@ -31,7 +31,7 @@ const (
 type target struct {
 	Host   string
 	Return string    // path and query there, as safeReturn returns it
-	Nonce  string    `json:",omitempty"` // session.Key of the cookie of the browser that began at Host, where that is not our own host
+	Nonce  string    `json:",omitempty"` // session.Hash of the cookie of the browser that began at Host, where that is not our own host
 	Time   time.Time `json:",omitzero"`
 }
 
@@ -233,5 +233,5 @@ func (j *jar) nonce(w http.ResponseWriter, h http.Header) string {
 	}
 	// It has to outlast the time on our pages and that at the identity provider.
 	j.set(w, j.nonceName(), value, 2*loginLifetime+time.Minute, http.SameSiteLaxMode)
-	return session.Key([]byte(value))
+	return session.Hash([]byte(value))
 }

@@ -86,6 +86,7 @@ func (g *Gateway) deleteDirectory(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		g.memory.changed(d.Name, "")
 		g.audit(events...)
 	}
 	ids, next, err := g.users.Remains(ctx, d.Name, after, limitOf(r))

@@ -90,7 +90,7 @@ func (g *Gateway) accessOf(u provision.User) []AppAccess {
 			access := AppAccess{App: a.name, URL: g.origin(host) + a.prefix + "/", Allowed: a.allows(u), Why: a.why(u)}
 			if access.Allowed {
 				h := make(http.Header)
-				a.setIdentity(h, u)
+				set(h, a.identity(u))
 				for name, values := range h {
 					access.Headers = append(access.Headers, name+": "+values[0])
 				}

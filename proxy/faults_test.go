@@ -169,7 +169,7 @@ func steps() []step {
 		{"revocation over the admin socket", true, true, func(t *testing.T, s *site) func() outcome {
 			b := s.signedIn("ann", s.url("wiki", "/"))
 			id, _ := s.jar.session(http.Header{"Cookie": {s.cookie(b)}})
-			return s.question("DELETE", "/sessions/"+session.Key(id), func() error { return s.wants(b, 401) })
+			return s.question("DELETE", "/sessions/"+session.KeyOf(id), func() error { return s.wants(b, 401) })
 		}},
 	}
 }

@@ -62,9 +62,10 @@ func (p *bufferPool) Put(b []byte) { p.pool.Put((*[32 << 10]byte)(b)) }
 // A passage is a request that may go to an app. Without a visitor it is one for
 // a public path, and says nothing of who sent it.
 type passage struct {
-	app     *app
-	route   route
-	visitor *visitor
+	app      *app
+	route    route
+	visitor  *visitor
+	identity []header
 }
 
 // forward sends a request to its app and the answer back. It may only be called
@@ -158,9 +159,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 	h.Set("X-Forwarded-Proto", g.base.Scheme)
 	h.Set("X-Forwarded-Host", out.Host)
 	setHeader(h, "X-Forwarded-For", ev.forwarded)
-	if p.visitor != nil {
-		p.app.setIdentity(h, p.visitor.user)
-	}
+	set(h, p.identity)
 }
 
 // isWebsocket reports whether a request asks for a websocket and nothing else
@@ -221,7 +220,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	for s.Expires.After(g.now()) {
 		now := g.newest.Load()
 		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
-		v, ok, err := now.lookup(lookup, s.Key, s.Host)
+		v, ok, err := now.lookup(lookup, s.Owner(), s.Key, s.Host)
 		if err == nil && (!ok || !now.stillAllows(p, v)) {
 			cancel()
 			return
@@ -261,7 +260,7 @@ func (g *Gateway) untilPrivate(ctx context.Context, p passage) {
 
 // stillAllows reports whether the visitor may go on with a passage that another
 // configuration may have begun.
-func (g *Gateway) stillAllows(p passage, v visitor) bool {
+func (g *Gateway) stillAllows(p passage, v *visitor) bool {
 	app, ok := find(g.apps[p.route.host], p.route.path)
 	return ok && app.name == p.app.name && app.allows(v.user)
 }

@@ -21,7 +21,6 @@
 package proxy
 
 import (
-	"context"
 	"crypto/x509"
 	"fmt"
 	"log"
@@ -34,6 +33,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision"
@@ -41,9 +41,6 @@ import (
 	"github.com/jitgate/jitgate/proxy/session"
 	"github.com/jitgate/jitgate/samlsp"
 )
-
-// storeTimeout is how long the store may take to answer for one request.
-const storeTimeout = time.Second
 
 // Options are the parts that a gateway is made of. All but TLS are required.
 type Options struct {
@@ -78,6 +75,9 @@ type Gateway struct {
 	jar      *jar
 	redis    redis.UniversalClient
 
+	loads singleflight.Group // of visitors whom we do not remember
+	grace time.Duration      // for which visitors whom we remember go on when the store fails
+
 	crossOrigin http.CrossOriginProtection
 	logs
 
@@ -93,12 +93,16 @@ type shared struct {
 	attempts attempts
 	conns    *conns
 	metrics  *metrics
+	memory   *memory
 
 	largeForms chan struct{} // one for each that is being read
 }
 
-func newShared() *shared {
-	s := &shared{upstreams: newUpstreams(), conns: newConns(), largeForms: make(chan struct{}, maxLargeForms)}
+func newShared(o Options) *shared {
+	s := &shared{
+		upstreams: newUpstreams(), conns: newConns(), memory: newMemory(o.Redis, o.Config.Redis.KeyPrefix),
+		largeForms: make(chan struct{}, maxLargeForms),
+	}
 	s.metrics = newMetrics(&s.newest)
 	return s
 }
@@ -119,9 +123,9 @@ type idp struct {
 
 // New returns a gateway. It asks nothing of the network.
 func New(o Options) (*Gateway, error) {
-	g, err := build(o, newShared())
+	g, err := build(o, newShared(o))
 	if err == nil {
-		g.newest.Store(g)
+		g.takeOver()
 	}
 	return g, err
 }
@@ -136,9 +140,16 @@ func (g *Gateway) Replace(o Options) error {
 		return err
 	}
 	next.now = g.now
-	g.newest.Store(next)
-	g.conns.wake() // there may be room for more
+	next.takeOver()
 	return nil
+}
+
+// takeOver has g answer from now on.
+func (g *Gateway) takeOver() {
+	g.newest.Store(g)
+	g.memory.visitors.Limit(g.limits.Sessions, int64(g.limits.SessionMemory))
+	g.memory.visitors.DropFunc(func(session.Owner) bool { return true }) // what is remembered is of another configuration
+	g.conns.wake()                                                       // there may be room for more
 }
 
 // build makes the gateway that o describes, which does not answer yet.
@@ -158,13 +169,15 @@ func build(o Options, s *shared) (*Gateway, error) {
 		logs: logs{
 			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
 		},
-		now: time.Now,
+		grace: o.Config.Session.Grace,
+		now:   time.Now,
 	}
 	_, g.certificate = o.Config.SAML.KeyPair()
 	clock := func() time.Time { return g.now() }
 	g.sessions = &session.Store{
 		Redis: o.Redis, Prefix: o.Config.Redis.KeyPrefix,
 		Idle: o.Config.Session.Idle, Lifetime: o.Config.Session.Lifetime, Now: clock,
+		Ended: s.memory.visitors.Drop,
 	}
 	if g.jar, err = newJar(o.Config, clock); err != nil {
 		return nil, err
@@ -245,11 +258,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	if !ok {
 		return g.sendToLogin(w, r, to)
 	}
-	ev.user = g.users.LogName(v.user)
-	if !app.allows(v.user) {
+	ev.user = v.logName
+	pass := v.pass(app)
+	if !pass.allowed {
 		return &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.user.UserName}
 	}
-	return g.forward(w, r, ev, passage{app: app, route: to, visitor: &v})
+	return g.forward(w, r, ev, passage{app: app, route: to, visitor: v, identity: pass.headers})
 }
 
 // route returns where a request goes, in canonical form.
@@ -270,53 +284,6 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 		return route{}, badRequest(http.StatusBadRequest, "path %q has another reading", r.URL.EscapedPath())
 	}
 	return route{host: host, path: path, raw: raw}, nil
-}
-
-// A visitor is somebody who is signed in.
-type visitor struct {
-	session session.Record
-	user    provision.User
-}
-
-// visitor returns who sent the request. ok is false for a visitor without a
-// session; an error means that we cannot tell.
-func (g *Gateway) visitor(r *http.Request, host string) (visitor, bool, error) {
-	id, ok := g.jar.session(r.Header)
-	if !ok {
-		return visitor{}, false, nil
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
-	defer cancel()
-	v, ok, err := g.lookup(ctx, session.Key(id), host)
-	if err != nil || !ok {
-		return visitor{}, false, err
-	}
-	if err := g.sessions.Touch(ctx, v.session); err != nil {
-		// A store that is full or read-only can still tell who is signed in.
-		g.log.Warn("session not touched", zap.String("host", host), zap.Error(err))
-	}
-	return v, true, nil
-}
-
-// lookup returns the visitor whose session is under key. The session of a user
-// who is no longer there or is blocked ends, and that of an identity provider
-// taken out of the configuration.
-func (g *Gateway) lookup(ctx context.Context, key, host string) (visitor, bool, error) {
-	s, ok, err := g.sessions.Lookup(ctx, key)
-	if err != nil || !ok || s.Host != host {
-		return visitor{}, false, err
-	}
-	if idp, ok := g.idps[s.IdP]; !ok || idp.directory != s.Directory {
-		return visitor{}, false, g.sessions.Revoke(ctx, s)
-	}
-	u, ok, err := g.users.User(ctx, s.Directory, s.UserID)
-	if err != nil {
-		return visitor{}, false, err
-	}
-	if !ok || u.Blocked != nil {
-		return visitor{}, false, g.sessions.Revoke(ctx, s)
-	}
-	return visitor{s, u}, true, nil
 }
 
 // sendToLogin answers a request for which somebody has to be signed in.

@@ -99,11 +99,11 @@ func TestSessionCookie(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		foreign, err := unknown.Seal("__Host-jitgate", make([]byte, 32))
+		foreign, err := unknown.Seal("__Host-jitgate", append(make([]byte, 32), "acme u1"...))
 		if err != nil {
 			t.Fatal(err)
 		}
-		neverSeen, err := s.jar.sessions.Seal("__Host-jitgate", make([]byte, 32))
+		neverSeen, err := s.jar.sessions.Seal("__Host-jitgate", append(make([]byte, 32), "acme u1"...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -439,7 +439,7 @@ func TestUserGone(t *testing.T) {
 		if res, _ := s.get(b, s.url("wiki", "/x")); res.StatusCode != 401 {
 			t.Errorf("%d, want 401", res.StatusCode)
 		}
-		if keys := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val(); len(keys) != 0 {
+		if keys := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val(); len(keys) != 0 {
 			t.Errorf("sessions %q are still there", keys)
 		}
 	})
@@ -644,7 +644,7 @@ func TestParallelFirstLogins(t *testing.T) {
 		if err != nil || len(users) != 1 {
 			t.Errorf("%d users, %v, want 1", len(users), err)
 		}
-		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val()); n != many {
+		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val()); n != many {
 			t.Errorf("%d sessions, want %d", n, many)
 		}
 	})

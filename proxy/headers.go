@@ -105,26 +105,41 @@ func customHeaders(app config.App, attributes []config.Attribute) []customHeader
 	return headers
 }
 
-// setIdentity tells the app who the visitor is. What a user does not have is
-// not sent, not even empty.
-func (a *app) setIdentity(h http.Header, u provision.User) {
-	if a.forwarded {
-		setHeader(h, "X-Forwarded-User", u.UserName)
-		if email := u.Attributes["email"]; len(email) > 0 {
-			setHeader(h, "X-Forwarded-Email", email[0])
+// identity returns the headers that tell the app who the visitor is. What a user does
+// not have is not sent, not even empty.
+func (a *app) identity(u provision.User) []header {
+	var headers []header
+	add := func(name, value string) {
+		if value != "" {
+			headers = append(headers, header{http.CanonicalHeaderKey(name), []string{value}})
 		}
-		setHeader(h, "X-Forwarded-Groups", joinSorted(u.Groups))
-		setHeader(h, "X-Jitgate-Directory", u.Directory)
-		setHeader(h, "X-Jitgate-Domain", u.Domain)
-		setHeader(h, "X-Jitgate-Entitlements", joinSorted(u.Entitlements))
+	}
+	if a.forwarded {
+		add("X-Forwarded-User", u.UserName)
+		if email := u.Attributes["email"]; len(email) > 0 {
+			add("X-Forwarded-Email", email[0])
+		}
+		add("X-Forwarded-Groups", joinSorted(u.Groups))
+		add("X-Jitgate-Directory", u.Directory)
+		add("X-Jitgate-Domain", u.Domain)
+		add("X-Jitgate-Entitlements", joinSorted(u.Entitlements))
 	}
 	for _, c := range a.custom {
 		values := attributeValues(u, c.attribute)
 		if !c.multiple && len(values) > 0 {
-			setHeader(h, c.name, values[0])
+			add(c.name, values[0])
 			continue
 		}
-		setHeader(h, c.name, joinList(values))
+		add(c.name, joinList(values))
+	}
+	return headers
+}
+
+// set puts headers into h. The values are shared with other requests: they must not be
+// written to.
+func set(h http.Header, headers []header) {
+	for _, line := range headers {
+		h[line.name] = line.value
 	}
 }
 

@@ -64,7 +64,7 @@ func TestSetIdentityAbsent(t *testing.T) {
 	t.Parallel()
 	a := &app{forwarded: true, custom: []customHeader{{"X-Dept", "department", false}, {"X-Titles", "title", true}, {"X-Id", "id", false}, {"X-Dir", "directory", false}, {"X-Groups", "groups", true}, {"X-Ents", "entitlements", true}}}
 	h := make(http.Header)
-	a.setIdentity(h, provision.User{ID: "i", Directory: "d", Domain: "x.example", UserName: "u", Groups: []string{"b", "a"}})
+	set(h, a.identity(provision.User{ID: "i", Directory: "d", Domain: "x.example", UserName: "u", Groups: []string{"b", "a"}}))
 	want := http.Header{"X-Forwarded-User": {"u"}, "X-Forwarded-Groups": {"a,b"}, "X-Jitgate-Directory": {"d"}, "X-Jitgate-Domain": {"x.example"}, "X-Id": {"i"}, "X-Dir": {"d"}, "X-Groups": {"a,b"}}
 	if len(h) != len(want) {
 		t.Errorf("headers = %v, want %v", h, want)

@@ -90,7 +90,7 @@ func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, 
 			return err
 		}
 		if ok {
-			ev.user = g.users.LogName(v.user)
+			ev.user = v.logName
 			return g.land(w, r, v.session, end)
 		}
 	}
@@ -123,7 +123,7 @@ func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, h
 			return err
 		}
 		if ok {
-			ev.user = g.users.LogName(v.user)
+			ev.user = v.logName
 			redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, rd))
 			return nil
 		}
@@ -215,7 +215,7 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name string, end
 	p := pending{Target: end, RequestID: begun.RequestID, IdP: name}
 	if id, ok := g.jar.session(r.Header); ok {
 		// The cookie will not come with the identity provider's cross-site POST.
-		p.Prior = session.Key(id)
+		p.Prior = session.KeyOf(id)
 	}
 	if err := g.jar.setPending(w, r.Header, token, p); err != nil {
 		return err
@@ -294,7 +294,7 @@ func (g *Gateway) serveReturn(w http.ResponseWriter, r *http.Request, ev *event,
 		return g.expiredHere(r, ev, host, errors.New("the login is over"))
 	}
 	nonce, found := session.Cookie(r.Header, g.jar.nonceName())
-	if !found || session.Key([]byte(nonce)) != h.Nonce {
+	if !found || session.Hash([]byte(nonce)) != h.Nonce {
 		v, ok, err := g.visitor(r, host)
 		if err != nil {
 			return err
@@ -346,7 +346,7 @@ func (g *Gateway) open(ctx context.Context, w http.ResponseWriter, r *http.Reque
 func (g *Gateway) endOthers(ctx context.Context, r *http.Request, s session.Record, prior string) error {
 	keys := []string{prior}
 	if id, ok := g.jar.session(r.Header); ok {
-		keys = append(keys, session.Key(id))
+		keys = append(keys, session.KeyOf(id))
 	}
 	for _, key := range keys {
 		if key == "" {
@@ -374,7 +374,7 @@ func (g *Gateway) expiredHere(r *http.Request, ev *event, host string, cause err
 	}
 	p := expired(g.loginURL(host, ""), cause)
 	if ok {
-		ev.user = g.users.LogName(v.user)
+		ev.user = v.logName
 		p.title, p.text, p.user = "You are signed in", "This sign-in was finished already. You can continue.", v.user.UserName
 		p.link.Text = "Continue"
 	}

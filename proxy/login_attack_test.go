@@ -163,7 +163,7 @@ func TestOneTimeCode(t *testing.T) {
 		if won != 1 || refused != len(statuses)-1 {
 			t.Errorf("statuses = %v with %v cookies, want one 303 with a cookie and the others 400", statuses, sets)
 		}
-		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val()); n != 2 {
+		if n := len(rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val()); n != 2 {
 			t.Errorf("%d sessions, want one on each host", n)
 		}
 	})

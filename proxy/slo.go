@@ -71,7 +71,7 @@ func (g *Gateway) continueLogout(w http.ResponseWriter, r *http.Request, host, s
 		return badRequest(http.StatusBadRequest, "no sign-out to go on with")
 	}
 	id, ok := g.jar.session(r.Header)
-	if !ok || session.Key(id) != d.Base || g.now().Sub(d.Time) >= departureLifetime {
+	if !ok || session.KeyOf(id) != d.Base || g.now().Sub(d.Time) >= departureLifetime {
 		g.signedOut(w, d.Host, "")
 		return nil
 	}
@@ -169,7 +169,7 @@ func (g *Gateway) endForIdP(ctx context.Context, w http.ResponseWriter, ev *even
 // no session at the identity provider is about all that its user has from there:
 // the NameIDs of others may be of one time only.
 func (g *Gateway) endSubject(ctx context.Context, ev *event, idp string, request *samlsp.LogoutRequest) error {
-	open, err := g.sessions.OfSubject(ctx, idp, request.NameID.Value)
+	open, err := g.sessions.OfSubject(ctx, g.idps[idp].directory, idp, request.NameID.Value)
 	if err != nil {
 		return err
 	}

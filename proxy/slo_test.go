@@ -39,7 +39,7 @@ func (s *site) sessionIndex(b *testenv.Browser) string {
 	if !ok {
 		s.t.Fatal("no session cookie")
 	}
-	r, ok, err := s.Gateway.sessions.Lookup(s.t.Context(), session.Key(id))
+	r, ok, err := s.Gateway.sessions.Lookup(s.t.Context(), session.KeyOf(id))
 	if err != nil || !ok || r.SessionIndex == "" {
 		s.t.Fatalf("session %+v, %v, %v, want one with a SessionIndex", r, ok, err)
 	}

@@ -205,7 +205,7 @@ func TestJ26DeletedDirectoryEndsSessions(t *testing.T) {
 		if left := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:us:*").Val(); len(left) != 0 {
 			t.Errorf("keys left = %q, want none of sessions", left)
 		}
-		if left := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"s:*").Val(); len(left) != 0 {
+		if left := rdb.Keys(t.Context(), s.cfg.Redis.KeyPrefix+"{acme}:s:*").Val(); len(left) != 0 {
 			t.Errorf("sessions left = %q, want none", left)
 		}
 		if got := s.ask("DELETE /directories/acme", 409, nil); got != `directory "acme" is deleted already` {

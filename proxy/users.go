@@ -78,6 +78,7 @@ func (g *Gateway) mark(r *http.Request, do func(context.Context, string, string,
 	if !ok {
 		return provision.User{}, notThere("user", id)
 	}
+	g.memory.changed(directory, id)
 	g.audit(events...)
 	return g.user(r.Context(), directory, id)
 }

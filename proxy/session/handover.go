@@ -75,4 +75,4 @@ func (s *Store) Take(ctx context.Context, code string) (Handover, bool, error) {
 	return h, s.Now().Before(h.Offered.Add(handoverLifetime)), nil
 }
 
-func (s *Store) code(secret []byte) string { return s.Prefix + "code:" + Key(secret) }
+func (s *Store) code(secret []byte) string { return s.Prefix + "code:" + Hash(secret) }

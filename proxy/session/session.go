@@ -1,11 +1,16 @@
 // Package session keeps who is signed in: records in Redis, found by a cookie
-// that holds a random ID and nothing else.
+// that holds a random ID and whose it is.
 //
 // There is one session for each host and browser. All sessions that came of one
 // login share its Login value and its end; ending one of them ends all. Redis
 // holds an ID only as its SHA-256, so that a copy of the store opens no session,
 // and each record names the key that it lies under, so that a mixed-up reply is
 // not taken for somebody's session.
+//
+// All of a user's sessions lie in the slot of a cluster that their directory is in,
+// and what changes them says so there, in one step with the change: see package
+// changes. What the cookie holds names the directory and the user besides the ID, so
+// that session and user can be asked for at once.
 //
 // A session ends when it was idle for too long, at the end of its lifetime, or
 // when its record is deleted. Redis drops records at the end of their lifetime;
@@ -16,17 +21,16 @@ package session
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jitgate/jitgate/provision/changes"
 )
 
 const (
@@ -43,7 +47,7 @@ const (
 
 // A Record is one session as it stands in Redis.
 type Record struct {
-	Key       string // its own key: base64url of the SHA-256 of its ID
+	Key       string // its own key, see [KeyOf]
 	Host      string // the only host that it is good for
 	Directory string
 	UserID    string
@@ -70,16 +74,19 @@ type Store struct {
 	Idle     time.Duration    // unused for that long, a session ends
 	Lifetime time.Duration    // it ends in any case
 	Now      func() time.Time // the clock
+
+	// Ended is called for each user of whom sessions have ended, or may have. It may
+	// be nil.
+	Ended func(Owner)
 }
 
-// Create stores a new session for what r says and returns it with its ID, the
+// Create stores a new session for what r says and returns it with its token, the
 // bytes that the cookie is to hold. A zero Expires becomes now + Lifetime; a
 // later one is brought forward to that.
 func (s *Store) Create(ctx context.Context, r Record) (Record, []byte, error) {
-	id := make([]byte, idBytes)
-	_, _ = rand.Read(id) // never fails
+	token := newToken(r.Owner())
 	now := s.Now().UTC()
-	r.Key, r.Created, r.Seen = Key(id), now, now
+	r.Key, r.Created, r.Seen = KeyOf(token), now, now
 	if end := now.Add(s.Lifetime); r.Expires.IsZero() || r.Expires.After(end) {
 		r.Expires = end
 	}
@@ -90,41 +97,50 @@ func (s *Store) Create(ctx context.Context, r Record) (Record, []byte, error) {
 	if err != nil {
 		return Record{}, nil, fmt.Errorf("encoding a session: %w", err)
 	}
-	// The index comes first: a record that is not in it could not be revoked.
-	index := s.index(r.Owner())
-	pipe := s.Redis.Pipeline()
-	pipe.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Add(-s.Lifetime).UnixMilli(), 10))
-	pipe.ZAdd(ctx, index, redis.Z{Score: float64(now.UnixMilli()), Member: r.member()})
-	pipe.Expire(ctx, index, s.Lifetime+time.Hour)
-	members := pipe.ZRange(ctx, index, 0, -1)
-	if r.NameID != "" {
-		subject := s.subject(r.IdP, r.NameID)
-		pipe.SAdd(ctx, subject, ownerMember(r.Owner()))
-		pipe.Expire(ctx, subject, s.Lifetime+time.Hour)
-	}
-	pipe.Set(ctx, s.key(r.Key), data, s.ttl(r))
-	if _, err := pipe.Exec(ctx); err != nil {
+	members, err := createScript.Run(ctx, s.Redis, []string{s.key(r.Key), s.index(r.Owner()), s.subject(r.Directory, r.IdP, r.NameID)},
+		data, s.ttl(r).Milliseconds(), r.member(), now.UnixMilli(), now.Add(-s.Lifetime).UnixMilli(),
+		(s.Lifetime + time.Hour).Milliseconds(), r.UserID, r.NameID).StringSlice()
+	if err != nil {
 		return Record{}, nil, fmt.Errorf("storing a session: %w", err)
 	}
-	if err := s.remove(ctx, index, surplus(members.Val())); err != nil {
+	if err := s.remove(ctx, r.Owner(), surplus(members)); err != nil {
 		return Record{}, nil, err
 	}
-	return r, id, nil
+	return r, token, nil
 }
+
+// createScript stores a session, with its place in the indexes, and returns the
+// sessions of its user. What can fail comes first: a full store refuses the first
+// write alone. The client sends the script again when the reply got lost.
+//
+// KEYS are the record, the user's index and that of the subject. ARGV are the record,
+// its time to live in ms, its member of the index, the time in ms, the time of the
+// oldest that can be alive, the time to live of the indexes, the ID of the user, and
+// what the identity provider calls them.
+var createScript = redis.NewScript(`
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[5])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[6])
+if ARGV[8] ~= '' then
+  redis.call('SADD', KEYS[3], ARGV[7])
+  redis.call('PEXPIRE', KEYS[3], ARGV[6])
+end
+return redis.call('ZRANGE', KEYS[2], 0, -1)`)
 
 // Continue opens a session on another host for the login of from. ok is false
 // where from is over by the time that there is one: somebody signed out meanwhile.
-func (s *Store) Continue(ctx context.Context, from Record, host string) (id []byte, ok bool, err error) {
+func (s *Store) Continue(ctx context.Context, from Record, host string) (token []byte, ok bool, err error) {
 	r := from
 	r.Host, r.Base = host, from.Key
-	r, id, err = s.Create(ctx, r)
+	r, token, err = s.Create(ctx, r)
 	if err != nil {
 		return nil, false, err
 	}
 	// Revoke looks for new sessions after it has deleted the old ones, so that
 	// either it finds this one or we find from gone.
 	if _, ok, err = s.Lookup(ctx, from.Key); err == nil && ok {
-		return id, true, nil
+		return token, true, nil
 	}
 	return nil, false, errors.Join(err, s.Revoke(ctx, r))
 }
@@ -141,7 +157,25 @@ func (s *Store) Lookup(ctx context.Context, key string) (Record, bool, error) {
 // Stored returns the record under a key, be its session over or not: a browser
 // that signs in anew may have sessions of the old login on other hosts.
 func (s *Store) Stored(ctx context.Context, key string) (Record, bool, error) {
-	data, err := s.Redis.Get(ctx, s.key(key)).Bytes()
+	return decode(key, s.Redis.Get(ctx, s.key(key)))
+}
+
+// Ask is [Store.Lookup] as a part of pipe: what it returns is to be called when
+// pipe was executed.
+func (s *Store) Ask(ctx context.Context, pipe redis.Pipeliner, key string) func() (Record, bool, error) {
+	reply := pipe.Get(ctx, s.key(key))
+	return func() (Record, bool, error) {
+		r, ok, err := decode(key, reply)
+		if err != nil || !ok || !s.End(r).After(s.Now()) {
+			return Record{}, false, err
+		}
+		return r, true, nil
+	}
+}
+
+// decode returns the record that is stored under a key.
+func decode(key string, reply *redis.StringCmd) (Record, bool, error) {
+	data, err := reply.Bytes()
 	if errors.Is(err, redis.Nil) {
 		return Record{}, false, nil
 	}
@@ -187,35 +221,28 @@ func (s *Store) Open(ctx context.Context, owners ...Owner) ([]Record, error) {
 	_, _ = records.Exec(ctx) // each command has its own error: many may just not be there
 	var open []Record
 	for _, read := range reads {
-		data, err := read.Bytes()
-		if errors.Is(err, redis.Nil) {
-			continue
-		}
+		r, ok, err := decode(read.key, read.StringCmd)
 		if err != nil {
-			return nil, fmt.Errorf("reading users' sessions: %w", err)
+			return nil, err
 		}
-		var r Record
-		if err := json.Unmarshal(data, &r); err != nil {
-			return nil, fmt.Errorf("decoding a session: %w", err)
-		}
-		if r.Key == read.key && r.Owner() == read.owner && s.End(r).After(s.Now()) {
+		if ok && r.Owner() == read.owner && s.End(r).After(s.Now()) {
 			open = append(open, r)
 		}
 	}
 	return open, nil
 }
 
-// OfSubject returns the sessions that are open of the users whom an identity
-// provider has lately called by that NameID: all that came of it, under whatever
-// NameID.
-func (s *Store) OfSubject(ctx context.Context, idp, nameID string) ([]Record, error) {
-	members, err := s.Redis.SMembers(ctx, s.subject(idp, nameID)).Result()
+// OfSubject returns the sessions that are open of the users of a directory whom an
+// identity provider has lately called by that NameID: all that came of it, under
+// whatever NameID.
+func (s *Store) OfSubject(ctx context.Context, directory, idp, nameID string) ([]Record, error) {
+	users, err := s.Redis.SMembers(ctx, s.subject(directory, idp, nameID)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("finding a subject's sessions: %w", err)
 	}
-	owners := make([]Owner, len(members))
-	for i, m := range members {
-		owners[i].Directory, owners[i].UserID, _ = strings.Cut(m, " ")
+	owners := make([]Owner, len(users))
+	for i, id := range users {
+		owners[i] = Owner{directory, id}
 	}
 	open, err := s.Open(ctx, owners...)
 	return slices.DeleteFunc(open, func(r Record) bool { return r.IdP != idp }), err
@@ -250,11 +277,16 @@ func (s *Store) End(r Record) time.Time {
 	return end
 }
 
+// Due reports whether a session that was last seen at a time has to be touched.
+func (s *Store) Due(seen, now time.Time) bool {
+	return now.Sub(seen) >= min(touchEvery, s.Idle/4)
+}
+
 // Touch notes that r is in use. It writes at most once a minute, and never
 // brings back a session that was ended meanwhile.
 func (s *Store) Touch(ctx context.Context, r Record) error {
 	now := s.Now().UTC()
-	if now.Sub(r.Seen) < min(touchEvery, s.Idle/4) {
+	if !s.Due(r.Seen, now) {
 		return nil
 	}
 	r.Seen = now
@@ -276,20 +308,12 @@ func (s *Store) Revoke(ctx context.Context, r Record) error {
 	if err != nil {
 		return err
 	}
-	index, own := s.index(r.Owner()), r.member()
-	pipe := s.Redis.Pipeline()
-	for _, m := range others {
-		// They stay in the index until r is gone: Continue may be about to store one
-		// of them, and still find r.
-		if _, key := splitMember(m); key != r.Key {
-			pipe.Del(ctx, s.key(key))
-		}
+	others = slices.DeleteFunc(others, func(m string) bool { return m == r.member() })
+	if err := s.remove(ctx, r.Owner(), others); err != nil {
+		return err
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("deleting sessions: %w", err)
-	}
-	for gone := []string{own}; len(gone) > 0; {
-		if err := s.remove(ctx, index, gone); err != nil {
+	for gone := []string{r.member()}; len(gone) > 0; {
+		if err := s.remove(ctx, r.Owner(), gone); err != nil {
 			return err
 		}
 		// Listed after the deletion, so that a session which Continue has just
@@ -317,37 +341,45 @@ func (s *Store) Drop(ctx context.Context, owners ...Owner) error {
 	if err != nil {
 		return err
 	}
-	pipe := s.Redis.Pipeline()
 	for i, o := range owners {
-		s.queueRemoval(ctx, pipe, s.index(o), members[i])
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("deleting sessions: %w", err)
+		if err := s.remove(ctx, o, members[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// remove deletes sessions of one user.
-func (s *Store) remove(ctx context.Context, index string, members []string) error {
+// endScript deletes sessions of one user, and tells that with it. It writes nothing
+// that a full store would refuse.
+//
+// KEYS are the user's index and the records. ARGV are the channel, the ID of the user,
+// and the members of the index.
+var endScript = redis.NewScript(`
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+for i = 3, #ARGV do
+  redis.call('DEL', KEYS[i - 1])
+  redis.call('ZREM', KEYS[1], ARGV[i])
+end
+return 'ok'`)
+
+// remove deletes sessions of one user, as a whole or not at all.
+func (s *Store) remove(ctx context.Context, o Owner, members []string) error {
 	if len(members) == 0 {
 		return nil
 	}
-	pipe := s.Redis.Pipeline()
-	s.queueRemoval(ctx, pipe, index, members)
-	if _, err := pipe.Exec(ctx); err != nil {
+	keys, args := []string{s.index(o)}, []any{changes.Channel(s.Prefix, o.Directory), o.UserID}
+	for _, m := range members {
+		_, key := splitMember(m)
+		keys, args = append(keys, s.key(key)), append(args, m)
+	}
+	err := endScript.Run(ctx, s.Redis, keys, args...).Err()
+	if s.Ended != nil {
+		s.Ended(o) // be it done or not
+	}
+	if err != nil {
 		return fmt.Errorf("deleting sessions: %w", err)
 	}
 	return nil
-}
-
-// queueRemoval adds to pipe what deletes sessions of one user, each with a command
-// of its own: in a cluster they lie on different nodes.
-func (s *Store) queueRemoval(ctx context.Context, pipe redis.Pipeliner, index string, members []string) {
-	for _, m := range members {
-		_, key := splitMember(m)
-		pipe.Del(ctx, s.key(key))
-		pipe.ZRem(ctx, index, m)
-	}
 }
 
 // surplus returns those of a user's sessions, oldest first, which are of logins
@@ -387,25 +419,19 @@ func (s *Store) ttl(r Record) time.Duration {
 	return max(end.Sub(s.Now()), time.Second)
 }
 
-func (s *Store) key(hashed string) string { return s.Prefix + "s:" + hashed }
+// tag begins what lies in the slot of a directory, like all else of its users.
+func (s *Store) tag(directory string) string { return s.Prefix + "{" + directory + "}:" }
 
-// index is the sorted set of a user's sessions, by when they were created. It
-// lies in the directory's slot of a cluster, like all else of the user.
-func (s *Store) index(o Owner) string {
-	return s.Prefix + "{" + o.Directory + "}:us:" + o.UserID
+func (s *Store) key(key string) string {
+	directory, hashed, _ := strings.Cut(key, ".")
+	return s.tag(directory) + "s:" + hashed
 }
 
-// subject is the set of the users whom an identity provider has called by a
-// NameID. It is left to expire: who it names is looked at when it is read.
-func (s *Store) subject(idp, nameID string) string {
-	return s.Prefix + "si:" + Key([]byte(idp+"\x00"+nameID))
-}
+// index is the sorted set of a user's sessions, by when they were created.
+func (s *Store) index(o Owner) string { return s.tag(o.Directory) + "us:" + o.UserID }
 
-// ownerMember is how a user stands there. Names of directories have no spaces.
-func ownerMember(o Owner) string { return o.Directory + " " + o.UserID }
-
-// Key returns how an ID, or another secret, is named in Redis.
-func Key(secret []byte) string {
-	sum := sha256.Sum256(secret)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+// subject is the set of the IDs of the users whom an identity provider has called by
+// a NameID. It is left to expire: who it names is looked at when it is read.
+func (s *Store) subject(directory, idp, nameID string) string {
+	return s.tag(directory) + "si:" + Hash([]byte(idp+"\x00"+nameID))
 }
