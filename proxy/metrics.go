@@ -104,17 +104,41 @@ var (
 		"The validUntil of the identity provider's metadata, if it has one.", []string{"idp"}, nil)
 	metadataFailures = prometheus.NewDesc("jitgate_metadata_refresh_failures_total",
 		"Times that the identity provider's metadata could not be read, or was refused.", []string{"idp"}, nil)
+	redisUp = prometheus.NewDesc("jitgate_redis_up",
+		"1 while Redis answers and changes that other replicas make are heard of, else 0 and each request asks Redis.", nil, nil)
+	sessionsRemembered = prometheus.NewDesc("jitgate_remembered_sessions",
+		"Sessions that this process remembers.", nil, nil)
+	sessionsBytes = prometheus.NewDesc("jitgate_remembered_sessions_bytes",
+		"About what they take in memory.", nil, nil)
+	sessionLookups = prometheus.NewDesc("jitgate_session_lookups_total",
+		"Requests with a session cookie, by where it was looked up: remembered, asked of Redis, or grace while Redis did not answer.", []string{"from"}, nil)
 )
+
+// collect tells what this process remembers, and whether it may.
+func (m *memory) collect(to chan<- prometheus.Metric) {
+	up := 0.0
+	if _, current := m.feed.Current(); current {
+		up = 1
+	}
+	entries, bytes := m.visitors.Size()
+	for desc, value := range map[*prometheus.Desc]float64{redisUp: up, sessionsRemembered: float64(entries), sessionsBytes: float64(bytes)} {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	}
+	for from, n := range map[string]uint64{"memory": m.hits.Load(), "redis": m.misses.Load(), "grace": m.graces.Load()} {
+		to <- prometheus.MustNewConstMetric(sessionLookups, prometheus.CounterValue, float64(n), from)
+	}
+}
 
 // Describe and Collect are what makes it a [prometheus.Collector].
 func (c collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{certificateEnds, metadataUsable, metadataLoaded, metadataEnds, metadataFailures} {
+	for _, d := range []*prometheus.Desc{certificateEnds, metadataUsable, metadataLoaded, metadataEnds, metadataFailures, redisUp, sessionsRemembered, sessionsBytes, sessionLookups} {
 		to <- d
 	}
 }
 
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	g := c.newest.Load()
+	g.memory.collect(to)
 	for name, idp := range g.idps {
 		s := idp.Status()
 		usable := 0.0

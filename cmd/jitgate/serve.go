@@ -84,6 +84,7 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 	var tasks sync.WaitGroup
 	store := g.cfg.Redis // a reload replaces g.cfg
 	tasks.Go(func() { watchRedis(background, g.rdb, store, g.log) })
+	tasks.Go(func() { g.proxy.Follow(background) })
 	defer tasks.Wait()
 	defer stop()
 	stopFresh := g.keepFresh(background)
