@@ -65,6 +65,7 @@ type setup struct {
 	idp        string // more of the identity provider
 	idps       string // more of them, as lines of the configuration
 	top        string // more sections
+	session    string // more of the section "session"
 	attributes string // more of them, as lines of the configuration
 	http       bool   // not https, and hosts below localhost
 	idpSetup   func(*samltest.Options)
@@ -192,7 +193,7 @@ func (s *site) parse(o setup) *config.Config {
 base_url: %s
 listen: 127.0.0.1:0
 redis: {embedded: true, key_prefix: %q}
-session: {keys: ["file:session.key"]}
+session: {keys: ["file:session.key"]%s}
 saml: {key_file: sp.key, cert_file: sp.crt}
 attributes:
   - {name: email, required: true}
@@ -216,12 +217,20 @@ apps:
     %s
   - {name: tools, path: /tools, upstream: %s, allow: {any_user: true}}
 %s
-%s`, s.origin, testenv.Prefix(s.t), o.attributes, o.idp, o.idps, host("wiki"), s.upstream.URL, or(o.app, "allow: {groups: [engineers]}"), s.upstream.URL, o.apps, o.top)
+%s`, s.origin, testenv.Prefix(s.t), more(o.session), o.attributes, o.idp, o.idps, host("wiki"), s.upstream.URL, or(o.app, "allow: {groups: [engineers]}"), s.upstream.URL, o.apps, o.top)
 	cfg, err := config.Parse("jitgate.yaml", []byte(strings.ReplaceAll(text, "UPSTREAM", s.upstream.URL)), dir)
 	if err != nil {
 		s.t.Fatalf("%v\n%s", err, text)
 	}
 	return cfg
+}
+
+// more returns what goes on a line of the configuration, behind a comma.
+func more(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ", " + s
 }
 
 func or(s, otherwise string) string {
