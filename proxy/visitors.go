@@ -24,9 +24,6 @@ const (
 	// retryStore is for how long after the store failed those whom we remember, and
 	// who may go on without it, do not wait for it again.
 	retryStore = 500 * time.Millisecond
-
-	// retryTouch is how long after it went wrong a session is touched again.
-	retryTouch = 5 * time.Second
 )
 
 // A memory is what this process remembers of what is in the store: who is signed in.
