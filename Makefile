@@ -2,7 +2,7 @@ GO ?= go
 
 FUZZTIME ?= 30s
 
-.PHONY: build test fuzz mutants clean
+.PHONY: build test fuzz mutants bench clean
 
 build: # the static binary bin/jitgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
@@ -20,6 +20,10 @@ fuzz: # every fuzz test for FUZZTIME, like make fuzz FUZZTIME=1h
 
 mutants: # takes out each check that decides who signs in, to see that a test notices; half an hour
 	$(GO) run ./deploy/mutants -jobs 2
+
+bench: # what it costs, beside a bare ReverseProxy, nginx and mod_auth_mellon; half an hour
+	$(GO) run ./deploy/bench
+
 
 clean:
 	rm -rf bin

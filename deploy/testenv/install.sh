@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing here, with apt-get. When all is
-# there it only looks, so it may run before every test run.
+# there it only looks, so it may run before every test run. With the argument
+# "bench" it installs what the benchmark needs.
 #
 # What cannot be installed is named, and the script goes on: the tests that need
 # it are skipped, or fail where CI is set.
@@ -8,7 +9,7 @@ set -euo pipefail
 
 # Services that the packages below bring. Nothing here needs them: the tests
 # start servers of their own.
-services='redis-server apache2'
+services='redis-server apache2 nginx'
 
 policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
@@ -17,6 +18,10 @@ sudo='' prepared='' updated=''
 main() {
   have redis-server ||
     install Redis redis-server
+  if [ "${1:-}" = bench ]; then
+    bench
+    return
+  fi
   have chromium || have google-chrome ||
     install Chromium chromium
   have_simplesaml ||
@@ -25,6 +30,14 @@ main() {
     install OpenSSL openssl ca-certificates
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
     install 'a C compiler, for go test -race' gcc libc6-dev
+}
+
+# bench installs what make bench compares with. make test needs none of it.
+bench() {
+  have wrk || install wrk wrk
+  have nginx || install nginx nginx-light
+  { have apache2 && [ -e /usr/lib/apache2/modules/mod_auth_mellon.so ]; } ||
+    install 'Apache with mod_auth_mellon' apache2 libapache2-mod-auth-mellon
 }
 
 say() { printf 'testenv: %s\n' "$*"; }
@@ -105,4 +118,4 @@ restore() {
   done
 }
 
-main
+main "$@"

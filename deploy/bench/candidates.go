@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os/exec"
+)
+
+// candidates starts every proxy and signs in where that has to be. The first one
+// is the bare ReverseProxy.
+func (s *stage) candidates(ctx context.Context, set settings) ([]candidate, error) {
+	bare, err := s.start(ctx, func(port int) (*exec.Cmd, error) {
+		return self("bare", fmt.Sprintf("127.0.0.1:%d", port), "http://"+s.upstream.addr)
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := []candidate{{"bare ReverseProxy", bare, plain(bare)}}
+	if !set.quick {
+		nginx, err := s.startNginxProxy(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, candidate{"nginx proxy_pass", nginx, plain(nginx)})
+	}
+	gateways, err := s.gateways(ctx, set)
+	return append(all, gateways...), err
+}
+
+// gateways starts jitgate, and another one where there is one to compare.
+func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error) {
+	binary := set.gateway
+	if binary == "" {
+		var err error
+		if binary, err = s.build(ctx, "jitgate"); err != nil {
+			return nil, err
+		}
+	}
+	var all []candidate
+	if set.against != "" {
+		other, err := s.signedIn(ctx, set.against)
+		if err != nil {
+			return nil, err
+		}
+		other.name = set.against
+		all = append(all, other)
+	}
+	c, err := s.signedIn(ctx, binary)
+	if err != nil {
+		return nil, err
+	}
+	if set.quick {
+		return append(all, c), nil
+	}
+	public, stranger := c, c
+	public.name, public.request.path, public.request.cookie = "jitgate, public path", "/public/", ""
+	stranger.name = "jitgate, no session"
+	stranger.request.cookie, stranger.request.status, stranger.request.body = "", http.StatusFound, 0
+	return append(all, c, public, stranger), nil
+}
+
+// signedIn starts a jitgate and signs in there.
+func (s *stage) signedIn(ctx context.Context, binary string) (candidate, error) {
+	p, err := s.startGateway(ctx, binary, gatewayConfig{})
+	if err != nil {
+		return candidate{}, err
+	}
+	v := newVisitor(gatewayLogin(p), s.idp)
+	if err := v.signIn(newUser("ann", sessionGroups)); err != nil {
+		return candidate{}, err
+	}
+	r := plain(p)
+	r.host = localhost(p)
+	r.cookie, err = v.cookie("http://" + r.host + "/")
+	return candidate{"jitgate", p, r}, err
+}
+
+// sessionGroups is how many groups the visitor has whose requests are measured.
+const sessionGroups = 20
+
+// plain is a request for the small body.
+func plain(p *process) request {
+	return request{addr: p.addr, host: p.addr, path: "/", status: http.StatusOK, body: 1 << 10}
+}
+
+// scenes returns what is asked of the candidates.
+func scenes(set settings, all []candidate) []scene {
+	var list []scene
+	for _, n := range set.connections {
+		list = append(list, scene{fmt.Sprintf("1 KiB, %d connections", n), n, 0, all})
+	}
+	list = append(list, scene{fmt.Sprintf("1 KiB, %d requests/s", fixedRate), paceConnections, fixedRate, all})
+	if set.quick {
+		return list
+	}
+	for _, file := range []struct {
+		title, name string
+		size        int
+	}{{"100 KiB", "100k", kib100}, {"10 MiB", "10m", mib10}} {
+		sc := scene{title: file.title + ", 32 connections", connections: 32}
+		for _, c := range all {
+			if c.request.path != "/" || c.request.status != http.StatusOK {
+				continue // a public path, or a redirect: as with a small body
+			}
+			c.request.path, c.request.body = "/files/"+file.name, file.size
+			sc.candidates = append(sc.candidates, c)
+		}
+		list = append(list, sc)
+	}
+	return list
+}
