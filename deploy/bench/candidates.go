@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 )
 
 // candidates starts every proxy and signs in where that has to be. The first one
@@ -18,40 +19,55 @@ func (s *stage) candidates(ctx context.Context, set settings) ([]candidate, erro
 	}
 	all := []candidate{{"bare ReverseProxy", bare, plain(bare)}}
 	if !set.quick {
-		nginx, err := s.startNginxProxy(ctx)
+		peers, err := s.peers(ctx)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, candidate{"nginx proxy_pass", nginx, plain(nginx)})
+		all = append(all, peers...)
 	}
 	gateways, err := s.gateways(ctx, set)
 	return append(all, gateways...), err
 }
 
-// gateways starts jitgate, and another one where there is one to compare.
-func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error) {
-	binary := set.gateway
-	if binary == "" {
-		var err error
-		if binary, err = s.build(ctx, "jitgate"); err != nil {
-			return nil, err
-		}
-	}
-	var all []candidate
-	if set.against != "" {
-		other, err := s.signedIn(ctx, set.against)
-		if err != nil {
-			return nil, err
-		}
-		other.name = set.against
-		all = append(all, other)
-	}
-	c, err := s.signedIn(ctx, binary)
+// peers starts what Debian has of the kind.
+func (s *stage) peers(ctx context.Context) ([]candidate, error) {
+	nginx, err := s.startNginxProxy(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if set.quick {
-		return append(all, c), nil
+	apache, err := s.startApache(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mellon, err := s.signedIn("Apache mod_auth_mellon", apache, apacheLogin(apache))
+	return []candidate{{"nginx proxy_pass", nginx, plain(nginx)}, mellon}, err
+}
+
+// gateways starts jitgate, and another one where there is one to compare.
+func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error) {
+	var all []candidate
+	if set.against != "" {
+		p, err := s.startGateway(ctx, set.against, gatewayConfig{})
+		if err != nil {
+			return nil, err
+		}
+		other, err := s.signedIn(set.against, p, gatewayLogin(p))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, other)
+	}
+	binary, err := s.gatewayBinary(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.startGateway(ctx, binary, gatewayConfig{})
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.signedIn("jitgate", p, gatewayLogin(p))
+	if err != nil || set.quick {
+		return append(all, c), err
 	}
 	public, stranger := c, c
 	public.name, public.request.path, public.request.cookie = "jitgate, public path", "/public/", ""
@@ -60,20 +76,25 @@ func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error)
 	return append(all, c, public, stranger), nil
 }
 
-// signedIn starts a jitgate and signs in there.
-func (s *stage) signedIn(ctx context.Context, binary string) (candidate, error) {
-	p, err := s.startGateway(ctx, binary, gatewayConfig{})
-	if err != nil {
-		return candidate{}, err
+// gatewayBinary returns the jitgate to measure.
+func (s *stage) gatewayBinary(ctx context.Context, set settings) (string, error) {
+	if set.gateway != "" {
+		return filepath.Abs(set.gateway)
 	}
-	v := newVisitor(gatewayLogin(p), s.idp)
+	return s.build(ctx, "jitgate")
+}
+
+// signedIn signs in at p.
+func (s *stage) signedIn(name string, p *process, at loginAt) (candidate, error) {
+	v := newVisitor(at, s.idp)
 	if err := v.signIn(newUser("ann", sessionGroups)); err != nil {
-		return candidate{}, err
+		return candidate{}, fmt.Errorf("signing in at %s: %w", name, err)
 	}
 	r := plain(p)
 	r.host = localhost(p)
+	var err error
 	r.cookie, err = v.cookie("http://" + r.host + "/")
-	return candidate{"jitgate", p, r}, err
+	return candidate{name, p, r}, err
 }
 
 // sessionGroups is how many groups the visitor has whose requests are measured.
