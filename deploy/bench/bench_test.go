@@ -33,7 +33,7 @@ func TestRatio(t *testing.T) {
 	t.Parallel()
 	of := func(cpu ...time.Duration) (r result) {
 		for _, c := range cpu {
-			r.samples = append(r.samples, sample{cpu: c, load: load{Requests: 10}})
+			r.samples = append(r.samples, sample{load{Requests: 10}, used{cpu: c}})
 		}
 		return r
 	}
@@ -122,7 +122,7 @@ func TestParseResident(t *testing.T) {
 // neither does anybody where it is the one that all are compared with.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	good := result{name: "good", samples: []sample{{load: load{Requests: 1, Seconds: 1, P99: 1}, cpu: 1}}}
+	good := result{name: "good", samples: []sample{{load{Requests: 1, Seconds: 1, P99: 1}, used{cpu: 1}}}}
 	bad := good
 	bad.name, bad.failed = "bad", 3
 	for _, tt := range []struct {
@@ -131,8 +131,8 @@ func TestRefused(t *testing.T) {
 	}{{[]result{good, good}, 0}, {[]result{good, bad}, 1}, {[]result{bad, good}, 2}} {
 		var out strings.Builder
 		r := report{out: &out}
-		r.table(scene{title: "scene"}, tt.results)
-		if got := strings.Count(out.String(), "refused: 3 failed"); got != tt.refused {
+		r.requests("title", tt.results)
+		if got := strings.Count(out.String(), "| refused: "); got != tt.refused {
 			t.Errorf("%d rows refused, want %d:\n%s", got, tt.refused, out.String())
 		}
 		if got := r.err(); (got != nil) != (tt.refused > 0) {
@@ -165,5 +165,18 @@ func TestPace(t *testing.T) {
 		if got := wrong.run(); got.Failed != got.Requests || got.Requests != 160 {
 			t.Errorf("with a wrong %s: %+v, want all failed", name, got)
 		}
+	}
+}
+
+func TestParseTraffic(t *testing.T) {
+	t.Parallel()
+	const info = "# Commandstats\r\ncmdstat_get:calls=7,usec=1,usec_per_call=1\r\ncmdstat_client|setinfo:calls=40,usec=1\r\ncmdstat_info:calls=50,usec=1\r\n" +
+		"cmdstat_config|get:calls=5,usec=1\r\n\r\n# Stats\r\ntotal_reads_processed:123\r\ntotal_writes_processed:9\r\n"
+	got, err := parseTraffic(info)
+	if want := (traffic{commands: 12, trips: 123}); err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	if got, err := parseTraffic("# Commandstats\r\n"); err == nil {
+		t.Errorf("without the number of reads: %+v, want an error", got)
 	}
 }

@@ -17,7 +17,7 @@ func (s *stage) candidates(ctx context.Context, set settings) ([]candidate, erro
 	if err != nil {
 		return nil, err
 	}
-	all := []candidate{{"bare ReverseProxy", bare, plain(bare)}}
+	all := []candidate{{name: "bare ReverseProxy", process: bare, request: plain(bare)}}
 	if !set.quick {
 		peers, err := s.peers(ctx)
 		if err != nil {
@@ -40,7 +40,7 @@ func (s *stage) peers(ctx context.Context) ([]candidate, error) {
 		return nil, err
 	}
 	mellon, err := s.signedIn("Apache mod_auth_mellon", apache, apacheLogin(apache))
-	return []candidate{{"nginx proxy_pass", nginx, plain(nginx)}, mellon}, err
+	return []candidate{{name: "nginx proxy_pass", process: nginx, request: plain(nginx)}, mellon}, err
 }
 
 // gateways starts jitgate, and another one where there is one to compare.
@@ -94,7 +94,7 @@ func (s *stage) signedIn(name string, p *process, at loginAt) (candidate, error)
 	r.host = localhost(p)
 	var err error
 	r.cookie, err = v.cookie("http://" + r.host + "/")
-	return candidate{name, p, r}, err
+	return candidate{name: name, process: p, request: r}, err
 }
 
 // sessionGroups is how many groups the visitor has whose requests are measured.
@@ -109,9 +109,9 @@ func plain(p *process) request {
 func scenes(set settings, all []candidate) []scene {
 	var list []scene
 	for _, n := range set.connections {
-		list = append(list, scene{fmt.Sprintf("1 KiB, %d connections", n), n, 0, all})
+		list = append(list, scene{fmt.Sprintf("1 KiB, %d connections", n), asFastAs(n), all})
 	}
-	list = append(list, scene{fmt.Sprintf("1 KiB, %d requests/s", fixedRate), paceConnections, fixedRate, all})
+	list = append(list, scene{fmt.Sprintf("1 KiB, %d requests/s", fixedRate), atRate(fixedRate), all})
 	if set.quick {
 		return list
 	}
@@ -119,7 +119,7 @@ func scenes(set settings, all []candidate) []scene {
 		title, name string
 		size        int
 	}{{"100 KiB", "100k", kib100}, {"10 MiB", "10m", mib10}} {
-		sc := scene{title: file.title + ", 32 connections", connections: 32}
+		sc := scene{title: file.title + ", 32 connections", ask: asFastAs(32)}
 		for _, c := range all {
 			if c.request.path != "/" || c.request.status != http.StatusOK {
 				continue // a public path, or a redirect: as with a small body

@@ -57,6 +57,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return measure(ctx, args, out)
 	case "bare":
 		return serveBare(args)
+	case "acs":
+		return serveACS(args)
 	case "pace":
 		return servePace(args, out)
 	}
@@ -71,6 +73,7 @@ type settings struct {
 	quick       bool
 	gateway     string // a jitgate that is built already
 	against     string // another one, to compare
+	only        string // requests or logins; "" for both
 }
 
 func parseSettings(args []string) (settings, error) {
@@ -81,6 +84,7 @@ func parseSettings(args []string) (settings, error) {
 	f.BoolVar(&s.quick, "quick", false, "the bare ReverseProxy and jitgate alone, small bodies, no logins, 3 rounds")
 	f.StringVar(&s.gateway, "gateway", "", "measure the jitgate in this `file`, in place of one built now")
 	f.StringVar(&s.against, "against", "", "measure the jitgate in this `file` as well")
+	f.StringVar(&s.only, "only", "", "measure `requests` or logins alone")
 	f.Func("connections", "with so many connections, a `list` like 32,256 (default 32)", func(list string) error {
 		s.connections = nil
 		for text := range strings.SplitSeq(list, ",") {
@@ -97,6 +101,9 @@ func parseSettings(args []string) (settings, error) {
 	}
 	if s.quick && !given(f, "rounds") {
 		s.rounds = 3
+	}
+	if s.only != "" && s.only != "requests" && s.only != "logins" {
+		return s, fmt.Errorf("-only %q: want requests or logins", s.only)
 	}
 	if f.NArg() > 0 || s.rounds < 1 || s.time < time.Second || s.time%time.Second != 0 {
 		return s, errors.New("want at least one round, of whole seconds, and no further arguments")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,25 +17,35 @@ const warmUp = time.Second
 // fixedRate is in requests a second: far from saturation, as most gateways run.
 const fixedRate = 2000
 
-// A candidate is a proxy under test, and what is asked of it.
+// A candidate is a server under test, and what is asked of it.
 type candidate struct {
 	name    string
 	process *process
 	request request
+
+	at        loginAt // where visitors sign in
+	newcomers bool    // they are new ones
 }
 
-// A scene is one way to ask, for which there is one table.
+// A scene is one way to ask, for which there is one table. The others are
+// compared with the first candidate.
 type scene struct {
-	title       string
-	connections int
-	rate        int // requests a second; 0 asks as fast as answers come
-	candidates  []candidate
+	title      string
+	ask        func(context.Context, candidate, time.Duration) (load, error)
+	candidates []candidate
 }
 
-// A sample is what was measured of a candidate in a round.
+// A sample is what was measured of a candidate in a round: what was asked of it,
+// and what its processes and Redis did for that in all.
 type sample struct {
 	load
-	cpu, redis time.Duration // of the candidate's processes and of Redis, in all
+	used
+}
+
+// Used is what a candidate and Redis have used.
+type used struct {
+	cpu, redis time.Duration // of processors
+	traffic
 }
 
 // A result is what was measured of a candidate.
@@ -46,8 +57,7 @@ type result struct {
 	problem error // why there are no figures
 }
 
-// play asks every candidate of sc once a round. The first candidate is what the
-// others are compared with.
+// play asks every candidate of sc once a round.
 func (s *stage) play(ctx context.Context, set settings, sc scene) ([]result, error) {
 	results := make([]result, len(sc.candidates))
 	for i, c := range sc.candidates {
@@ -59,7 +69,7 @@ func (s *stage) play(ctx context.Context, set settings, sc scene) ([]result, err
 			if results[i].problem != nil {
 				continue
 			}
-			sample, err := s.sample(ctx, set, sc, sc.candidates[i])
+			sample, err := s.sample(ctx, set.time, sc, sc.candidates[i])
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -78,45 +88,73 @@ func (s *stage) play(ctx context.Context, set settings, sc scene) ([]result, err
 }
 
 // sample asks a candidate for a while, and measures that.
-func (s *stage) sample(ctx context.Context, set settings, sc scene, c candidate) (sample, error) {
-	ask := func(d time.Duration) (load, error) {
-		if sc.rate > 0 {
-			return paced(ctx, c.request, sc.rate, d)
-		}
-		return wrk(ctx, c.request, sc.connections, d)
-	}
-	if err := probe(c.request); err != nil {
+func (s *stage) sample(ctx context.Context, d time.Duration, sc scene, c candidate) (sample, error) {
+	if _, err := sc.ask(ctx, c, warmUp); err != nil {
 		return sample{}, err
 	}
-	if _, err := ask(warmUp); err != nil {
-		return sample{}, err
-	}
-	before, err := s.used(c.process)
+	before, err := s.used(ctx, c.process)
 	if err != nil {
 		return sample{}, err
 	}
-	l, err := ask(set.time)
+	l, err := sc.ask(ctx, c, d)
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := s.used(c.process)
-	if err != nil {
-		return sample{}, err
+	after, err := s.used(ctx, c.process)
+	if err == nil && l.Requests == 0 {
+		err = errors.New("nothing was answered")
 	}
-	if l.Requests == 0 {
-		return sample{}, fmt.Errorf("no request was answered")
-	}
-	return sample{l, after.cpu - before.cpu, after.redis - before.redis}, probe(c.request)
+	return sample{l, after.since(before)}, err
 }
 
-// used returns the processor time that p and Redis have used so far.
-func (s *stage) used(p *process) (sample, error) {
-	cpu, err := p.cpu()
-	if err != nil {
-		return sample{}, err
+// used returns what p and Redis have used so far.
+func (s *stage) used(ctx context.Context, p *process) (used, error) {
+	var u used
+	var err error
+	if u.traffic, err = s.traffic(ctx); err != nil {
+		return used{}, err
 	}
-	redis, err := s.redis.cpu()
-	return sample{cpu: cpu, redis: redis}, err
+	if u.redis, err = s.redis.cpu(); err != nil {
+		return used{}, err
+	}
+	u.cpu, err = p.cpu()
+	return u, err
+}
+
+// since returns what was used after before.
+func (u used) since(before used) used {
+	u.cpu -= before.cpu
+	u.redis -= before.redis
+	u.commands -= before.commands
+	u.trips -= before.trips
+	return u
+}
+
+// asFastAs returns how to ask with so many connections, as fast as answers come.
+func asFastAs(connections int) func(context.Context, candidate, time.Duration) (load, error) {
+	return probed(func(ctx context.Context, r request, d time.Duration) (load, error) {
+		return wrk(ctx, r, connections, d)
+	})
+}
+
+// atRate returns how to ask at a fixed rate.
+func atRate(rate int) func(context.Context, candidate, time.Duration) (load, error) {
+	return probed(func(ctx context.Context, r request, d time.Duration) (load, error) { return paced(ctx, r, rate, d) })
+}
+
+// probed looks at an answer before and after many are asked for, since not all
+// that ask for many look at them.
+func probed(ask func(context.Context, request, time.Duration) (load, error)) func(context.Context, candidate, time.Duration) (load, error) {
+	return func(ctx context.Context, c candidate, d time.Duration) (load, error) {
+		if err := probe(c.request); err != nil {
+			return load{}, err
+		}
+		l, err := ask(ctx, c.request, d)
+		if err != nil {
+			return load{}, err
+		}
+		return l, probe(c.request)
+	}
 }
 
 // measure is the benchmark.
@@ -130,17 +168,49 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer s.close()
+	r := report{out: out}
+	if set.only == "" || set.only == "requests" {
+		if err := s.measureRequests(ctx, set, &r); err != nil {
+			return err
+		}
+	}
+	if set.only == "logins" || set.only == "" && !set.quick {
+		if err := s.measureLogins(ctx, set, &r); err != nil {
+			return err
+		}
+	}
+	if !set.quick && set.only == "" && set.against == "" {
+		if err := s.remember(ctx, r); err != nil {
+			return err
+		}
+	}
+	return r.err()
+}
+
+func (s *stage) measureRequests(ctx context.Context, set settings, r *report) error {
 	all, err := s.candidates(ctx, set)
 	if err != nil {
 		return err
 	}
-	r := report{out: out}
 	for _, sc := range scenes(set, all) {
 		results, err := s.play(ctx, set, sc)
 		if err != nil {
 			return err
 		}
-		r.table(sc, results)
+		r.requests(sc.title, results)
 	}
-	return r.err()
+	return nil
+}
+
+func (s *stage) measureLogins(ctx context.Context, set settings, r *report) error {
+	sc, err := s.loginScene(ctx, set)
+	if err != nil {
+		return err
+	}
+	results, err := s.play(ctx, set, sc)
+	if err != nil {
+		return err
+	}
+	r.logins(sc.title, results)
+	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
+	"strings"
 )
 
 // A spread is the median of some values, and the quartiles around it.
@@ -32,10 +32,13 @@ func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.med
 // A figure is something that was measured of each sample.
 type figure func(sample) float64
 
-func cpuPerRequest(s sample) float64   { return s.cpu.Seconds() / float64(s.Requests) }
-func redisPerRequest(s sample) float64 { return s.redis.Seconds() / float64(s.Requests) }
-func perSecond(s sample) float64       { return float64(s.Requests) / s.Seconds }
-func p99(s sample) float64             { return s.P99.Seconds() }
+func cpuPerRequest(s sample) float64      { return s.cpu.Seconds() / float64(s.Requests) }
+func redisPerRequest(s sample) float64    { return s.redis.Seconds() / float64(s.Requests) }
+func tripsPerRequest(s sample) float64    { return float64(s.trips) / float64(s.Requests) }
+func commandsPerRequest(s sample) float64 { return float64(s.commands) / float64(s.Requests) }
+func perCPUSecond(s sample) float64       { return 1 / cpuPerRequest(s) }
+func perSecond(s sample) float64          { return float64(s.Requests) / s.Seconds }
+func p99(s sample) float64                { return s.P99.Seconds() }
 
 // of returns the figure of every round.
 func (f figure) of(r result) []float64 {
@@ -55,52 +58,83 @@ func (f figure) ratio(r, base result) spread {
 	return spreadOf(values)
 }
 
-// A report prints tables, and notes what had no figures.
+// median returns the median of the figure over all rounds.
+func (f figure) median(r result) float64 { return spreadOf(f.of(r)).median }
+
+// A report prints tables, and notes what had no figures and what goes into the
+// history.
 type report struct {
 	out     io.Writer
 	refused []error
-	line    string // for the history
-}
-
-// refuse returns why r has no figures, "" where it has them.
-func (r *report) refuse(title string, got result) string {
-	why := ""
-	switch {
-	case got.problem != nil:
-		why = got.problem.Error()
-	case got.failed > 0:
-		why = fmt.Sprintf("%d failed", got.failed)
-	default:
-		return ""
-	}
-	r.refused = append(r.refused, fmt.Errorf("%s: %s: %s", title, got.name, why))
-	return why
+	history []string
 }
 
 // err returns an error where any figures are missing.
 func (r *report) err() error { return errors.Join(r.refused...) }
 
-// table prints the results of a scene.
-func (r *report) table(sc scene, results []result) {
-	fmt.Fprintf(r.out, "\n### %s\n\n", sc.title)
-	fmt.Fprintln(r.out, "| | CPU/request | of bare | requests/s | of bare | p99 | of bare | memory | Redis CPU/request |")
-	fmt.Fprintln(r.out, "|---|---|---|---|---|---|---|---|---|")
+// requests prints the results of asking for something.
+func (r *report) requests(title string, results []result) {
+	columns := []string{"CPU/request", "of bare", "requests/s", "of bare", "p99", "of bare", "memory", "Redis CPU/request", "Redis trips/request"}
+	r.table(title, columns, results, func(got, base result) []any {
+		return []any{
+			micros(figure(cpuPerRequest).median(got)), figure(cpuPerRequest).ratio(got, base),
+			fmt.Sprintf("%.0f", figure(perSecond).median(got)), figure(perSecond).ratio(got, base),
+			fmt.Sprintf("%.2f ms", figure(p99).median(got)*1e3), figure(p99).ratio(got, base),
+			fmt.Sprintf("%.1f MiB", float64(got.memory)/(1<<20)),
+			micros(figure(redisPerRequest).median(got)), fmt.Sprintf("%.2f", figure(tripsPerRequest).median(got)),
+		}
+	})
+}
+
+// logins prints the results of signing in.
+func (r *report) logins(title string, results []result) {
+	columns := []string{"CPU/login", "of bare", "logins/CPU second", "memory", "Redis CPU/login", "Redis commands/login", "Redis trips/login"}
+	r.table(title, columns, results, func(got, base result) []any {
+		return []any{
+			fmt.Sprintf("%.2f ms", figure(cpuPerRequest).median(got)*1e3), figure(cpuPerRequest).ratio(got, base),
+			fmt.Sprintf("%.0f", figure(perCPUSecond).median(got)),
+			fmt.Sprintf("%.1f MiB", float64(got.memory)/(1<<20)),
+			micros(figure(redisPerRequest).median(got)),
+			fmt.Sprintf("%.1f", figure(commandsPerRequest).median(got)), fmt.Sprintf("%.1f", figure(tripsPerRequest).median(got)),
+		}
+	})
+}
+
+func micros(seconds float64) string { return fmt.Sprintf("%.1f µs", seconds*1e6) }
+
+// table prints a table with a row of cells for each result that has figures. The
+// ratios of CPU time go into the history.
+func (r *report) table(title string, columns []string, results []result, cells func(got, base result) []any) {
+	fmt.Fprintf(r.out, "\n### %s\n\n| | %s |\n|---|%s\n", title, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 	base := results[0]
-	missing := r.refuse(sc.title, base) // else once for each row
 	for i, got := range results {
-		why := missing
-		if i > 0 && why == "" {
-			why = r.refuse(sc.title, got)
+		why := got.refused()
+		if i > 0 && why == "" && base.refused() != "" {
+			why = base.name + " has no figures"
 		}
 		if why != "" {
-			fmt.Fprintf(r.out, "| %s | refused: %s |\n", got.name, why)
+			r.refused = append(r.refused, fmt.Errorf("%s: %s: %s", title, got.name, why))
+			fmt.Fprintf(r.out, "| %s | refused: %s |\n", got.name, strings.Join(strings.Fields(why), " "))
 			continue
 		}
-		median := func(f figure) float64 { return spreadOf(f.of(got)).median }
-		fmt.Fprintf(r.out, "| %s | %.1f µs | %v | %.0f | %v | %v | %v | %.1f MiB | %.1f µs |\n", got.name,
-			median(cpuPerRequest)*1e6, figure(cpuPerRequest).ratio(got, base),
-			median(perSecond), figure(perSecond).ratio(got, base),
-			time.Duration(median(p99)*1e9).Round(10*time.Microsecond), figure(p99).ratio(got, base),
-			float64(got.memory)/(1<<20), median(redisPerRequest)*1e6)
+		fmt.Fprintf(r.out, "| %s |", got.name)
+		for _, cell := range cells(got, base) {
+			fmt.Fprintf(r.out, " %v |", cell)
+		}
+		fmt.Fprintln(r.out)
+		if i > 0 {
+			r.history = append(r.history, fmt.Sprintf("%s: %s %.2f", title, got.name, figure(cpuPerRequest).ratio(got, base).median))
+		}
 	}
+}
+
+// refused returns why there are no figures, "" where there are.
+func (r result) refused() string {
+	switch {
+	case r.problem != nil:
+		return r.problem.Error()
+	case r.failed > 0:
+		return fmt.Sprintf("%d failed", r.failed)
+	}
+	return ""
 }
