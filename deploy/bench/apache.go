@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +38,7 @@ CustomLog %[1]s/access.log combined
 	MellonEnable auth
 	MellonEndpointPath /mellon
 	MellonUser userName
-	MellonSPentityId http://localhost:%[2]d/mellon
+	MellonSPMetadataFile %[1]s/sp.xml
 	MellonSPPrivateKeyFile %[5]s/sp.key
 	MellonSPCertFile %[5]s/sp.crt
 	MellonIdPMetadataFile %[5]s/idp.xml
@@ -48,6 +49,16 @@ CustomLog %[1]s/access.log combined
 </Location>
 ProxyPass /mellon !
 ProxyPass / http://%[6]s/
+`
+
+// apacheMetadata is what it needs to know of itself. It could make that up, and
+// its threads then do so at once, and get in each other's way.
+const apacheMetadata = `<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="http://localhost:%[1]d/mellon">
+<SPSSODescriptor AuthnRequestsSigned="true" protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">
+<KeyDescriptor><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>%[2]s</X509Certificate></X509Data></KeyInfo></KeyDescriptor>
+<AssertionConsumerService index="0" isDefault="true" Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="http://localhost:%[1]d/mellon/postResponse"/>
+</SPSSODescriptor>
+</EntityDescriptor>
 `
 
 // apacheModules are those that it takes.
@@ -67,6 +78,10 @@ func (s *stage) startApache(ctx context.Context, env ...string) (*process, error
 	return s.start(ctx, func(port int) (*exec.Cmd, error) {
 		dir := filepath.Join(s.dir, fmt.Sprintf("apache-%d", port))
 		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, err
+		}
+		certificate := base64.StdEncoding.EncodeToString(s.certificate.Raw)
+		if err := os.WriteFile(filepath.Join(dir, "sp.xml"), fmt.Appendf(nil, apacheMetadata, port, certificate), 0o644); err != nil {
 			return nil, err
 		}
 		text := fmt.Sprintf(apacheConfig, dir, port, modules.String(), user, s.dir, s.upstream.addr)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -25,12 +26,13 @@ const (
 // A stage is everything that candidates need, started and ready: a Redis server,
 // an upstream, an identity provider that mints responses, and keys.
 type stage struct {
-	root     string // of the module
-	dir      string // temporary; others may read it
-	idp      *samltest.IdP
-	redis    *process
-	upstream *process
-	started  []*process
+	root        string // of the module
+	dir         string // temporary; others may read it
+	idp         *samltest.IdP
+	certificate *x509.Certificate // of service providers
+	redis       *process
+	upstream    *process
+	started     []*process
 }
 
 // newStage starts it. What it returned has to be closed.
@@ -122,7 +124,8 @@ func (s *stage) writeKeys() (err error) {
 		return err
 	}
 	now := time.Now()
-	key, certificate, err := samltest.SelfSigned("bench", 2048, now.Add(-time.Hour), now.AddDate(1, 0, 0))
+	var key *rsa.PrivateKey
+	key, s.certificate, err = samltest.SelfSigned("bench", 2048, now.Add(-time.Hour), now.AddDate(1, 0, 0))
 	if err != nil {
 		return err
 	}
@@ -135,7 +138,7 @@ func (s *stage) writeKeys() (err error) {
 	for name, text := range map[string]string{
 		"idp.xml":     string(metadata),
 		"sp.key":      string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		"sp.crt":      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})),
+		"sp.crt":      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.certificate.Raw})),
 		"session.key": base64.StdEncoding.EncodeToString(session),
 	} {
 		if _, err := s.write(name, text); err != nil {

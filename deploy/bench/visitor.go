@@ -108,6 +108,9 @@ func (v *visitor) begin() (id, relayState string, err error) {
 			return "", "", fmt.Errorf("%s answers %s", address, res.Status)
 		}
 		if request := to.Query().Get("SAMLRequest"); request != "" {
+			if to.Query().Get("Signature") == "" {
+				return "", "", fmt.Errorf("%s sends a request that is not signed, which costs less", address)
+			}
 			id, err := requestID(request)
 			return id, to.Query().Get("RelayState"), err
 		}
