@@ -2,7 +2,7 @@ GO ?= go
 
 FUZZTIME ?= 30s
 
-.PHONY: build test fuzz mutants bench clean
+.PHONY: build test fuzz mutants bench pgo clean
 
 build: # the static binary bin/jitgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
@@ -24,6 +24,8 @@ mutants: # takes out each check that decides who signs in, to see that a test no
 bench: # what it costs, beside a bare ReverseProxy, nginx and mod_auth_mellon; half an hour
 	$(GO) run ./deploy/bench
 
+pgo: # the profile that the compiler builds jitgate by; again after changes to what each request passes
+	$(GO) run ./deploy/bench pgo
 
 clean:
 	rm -rf bin
