@@ -39,7 +39,7 @@ func (s *stage) peers(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	mellon, err := s.signedIn("Apache mod_auth_mellon", apache, apacheLogin(apache))
+	mellon, err := s.signedIn("Apache mod_auth_mellon", apache, apacheLogin(apache), sessionGroups)
 	return []candidate{{name: "nginx proxy_pass", process: nginx, request: plain(nginx)}, mellon}, err
 }
 
@@ -51,7 +51,7 @@ func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error)
 		if err != nil {
 			return nil, err
 		}
-		other, err := s.signedIn(set.against, p, gatewayLogin(p))
+		other, err := s.signedIn(set.against, p, gatewayLogin(p), sessionGroups)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +65,7 @@ func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.signedIn("jitgate", p, gatewayLogin(p))
+	c, err := s.signedIn("jitgate", p, gatewayLogin(p), sessionGroups)
 	if err != nil || set.quick {
 		return append(all, c), err
 	}
@@ -84,17 +84,18 @@ func (s *stage) gatewayBinary(ctx context.Context, set settings) (string, error)
 	return s.build(ctx, "jitgate")
 }
 
-// signedIn signs in at p.
-func (s *stage) signedIn(name string, p *process, at loginAt) (candidate, error) {
+// signedIn signs in at p as a user in so many groups. All that are in as many
+// are the same user.
+func (s *stage) signedIn(name string, p *process, at loginAt, groups int) (candidate, error) {
 	v := newVisitor(at, s.idp)
-	if err := v.signIn(newUser("ann", sessionGroups)); err != nil {
+	if err := v.signIn(newUser(fmt.Sprintf("ann-%d", groups), groups)); err != nil {
 		return candidate{}, fmt.Errorf("signing in at %s: %w", name, err)
 	}
 	r := plain(p)
 	r.host = localhost(p)
 	var err error
 	r.cookie, err = v.cookie("http://" + r.host + "/")
-	return candidate{name: name, process: p, request: r}, err
+	return candidate{name: name, process: p, request: r, at: at}, err
 }
 
 // sessionGroups is how many groups the visitor has whose requests are measured.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
@@ -9,13 +10,14 @@ import (
 
 // A gatewayConfig is what configurations of jitgate differ in.
 type gatewayConfig struct {
-	idps string // more identity providers, as lines
-	apps string // more apps, as lines
+	prefix string // of keys in Redis; default: one for all
+	idps   string // more identity providers, as lines
+	apps   string // more apps, as lines
 }
 
 const gatewayText = `base_url: http://localhost:%[1]d
 listen: 127.0.0.1:%[1]d
-redis: {addresses: [%[2]q]}
+redis: {addresses: [%[2]q], key_prefix: %[7]q}
 session: {keys: ["file:session.key"]}
 saml: {key_file: sp.key, cert_file: sp.crt}
 limits: {logins_per_minute: 1000000, connections_per_address: 10000}
@@ -36,17 +38,23 @@ apps:
 
 // startGateway starts a jitgate.
 func (s *stage) startGateway(ctx context.Context, binary string, c gatewayConfig, env ...string) (*process, error) {
-	return s.start(ctx, func(port int) (*exec.Cmd, error) {
+	var file string
+	p, err := s.start(ctx, func(port int) (cmd *exec.Cmd, err error) {
 		var attributes []string
 		for _, name := range userAttributes {
 			attributes = append(attributes, fmt.Sprintf("{name: %s}", name))
 		}
-		text := fmt.Sprintf(gatewayText, port, s.redis.addr, strings.Join(attributes, ", "), s.upstream.addr, c.idps, c.apps)
-		file, err := s.write(fmt.Sprintf("jitgate-%d.yaml", port), text)
-		cmd := exec.Command(binary, "serve", "-c", file)
+		text := fmt.Sprintf(gatewayText, port, s.redis.addr, strings.Join(attributes, ", "), s.upstream.addr, c.idps, c.apps, cmp.Or(c.prefix, "jitgate:"))
+		file, err = s.write(fmt.Sprintf("jitgate-%d.yaml", port), text)
+		cmd = exec.Command(binary, "serve", "-c", file)
 		cmd.Env = append(cmd.Environ(), env...)
 		return cmd, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.config = file
+	return p, nil
 }
 
 // gatewayLogin says how one signs in there.

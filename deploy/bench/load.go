@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ type request struct {
 	cookie string
 	status int // of the answer
 	body   int // bytes of it, at least
+
+	script, cookies string // wrk's script and file, for another cookie each time
 }
 
 // A load is what came of asking a server for a while.
@@ -40,7 +43,11 @@ func wrk(ctx context.Context, r request, connections int, d time.Duration) (load
 	if r.cookie != "" {
 		args = append(args, "-H", "Cookie: "+r.cookie)
 	}
-	out, err := exec.CommandContext(ctx, "wrk", append(args, "http://"+r.addr+r.path)...).CombinedOutput()
+	args = append(args, "http://"+r.addr+r.path)
+	if r.script != "" {
+		args = slices.Concat([]string{"-s", r.script}, args, []string{"--", r.cookies})
+	}
+	out, err := exec.CommandContext(ctx, "wrk", args...).CombinedOutput()
 	if err != nil {
 		return load{}, fmt.Errorf("wrk: %w\n%s", err, out)
 	}

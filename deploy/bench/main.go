@@ -55,6 +55,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	switch name {
 	case "":
 		return measure(ctx, args, out)
+	case "grow":
+		return grow(ctx, args, out)
 	case "pgo":
 		return makeProfile(ctx, args, out)
 	case "bare":

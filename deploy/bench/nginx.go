@@ -19,6 +19,7 @@ events { worker_connections 4096; }
 http {
 	access_log off;
 	keepalive_requests 100000000;
+	large_client_header_buffers 4 64k;
 	sendfile on;
 	tcp_nopush on;
 	client_body_temp_path %[1]s;

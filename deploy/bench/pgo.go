@@ -60,11 +60,10 @@ func makeProfile(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.signedIn("jitgate", p, gatewayLogin(p))
+	c, err := s.signedIn("jitgate", p, gatewayLogin(p), sessionGroups)
 	if err != nil {
 		return err
 	}
-	c.at = gatewayLogin(p)
 	if err := p.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
 		return err
 	}

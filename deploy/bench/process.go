@@ -19,11 +19,12 @@ const startTime = 20 * time.Second
 
 // A process is a server that was started.
 type process struct {
-	name  string
-	addr  string // host:port on the loopback interface
-	log   string // file that it writes to
-	cmd   *exec.Cmd
-	ended chan struct{}
+	name   string
+	addr   string // host:port on the loopback interface
+	log    string // file that it writes to
+	config string // jitgate's configuration file
+	cmd    *exec.Cmd
+	ended  chan struct{}
 }
 
 // launch starts a program which is to listen on addr, and waits until it does.

@@ -70,10 +70,16 @@ func newStage(ctx context.Context) (s *stage, err error) {
 
 // close ends everything, the last first.
 func (s *stage) close() {
-	for i := len(s.started) - 1; i >= 0; i-- {
+	s.stopSince(0)
+	os.RemoveAll(s.dir)
+}
+
+// stopSince ends all processes but the first n that were started.
+func (s *stage) stopSince(n int) {
+	for i := len(s.started) - 1; i >= n; i-- {
 		s.started[i].stop()
 	}
-	os.RemoveAll(s.dir)
+	s.started = s.started[:n]
 }
 
 // start starts what command returns for a free port.

@@ -100,6 +100,18 @@ func (r *report) logins(title string, results []result) {
 	})
 }
 
+// growth prints the results of gateways that have more and more to do.
+func (r *report) growth(title string, results []result) {
+	columns := []string{"CPU each", "of the first", "memory", "Redis CPU each", "Redis trips each"}
+	r.table(title, columns, results, func(got, base result) []any {
+		return []any{
+			micros(figure(cpuPerRequest).median(got)), figure(cpuPerRequest).ratio(got, base),
+			fmt.Sprintf("%.1f MiB", float64(got.memory)/(1<<20)),
+			micros(figure(redisPerRequest).median(got)), fmt.Sprintf("%.2f", figure(tripsPerRequest).median(got)),
+		}
+	})
+}
+
 func micros(seconds float64) string { return fmt.Sprintf("%.1f µs", seconds*1e6) }
 
 // table prints a table with a row of cells for each result that has figures. The
