@@ -7,6 +7,7 @@ FUZZTIME ?= 30s
 build: # the static binary bin/jitgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
 
+test: export GOFLAGS += -pgo=off # else everything would be compiled twice
 test: # everything that CI runs
 	./deploy/testenv/install.sh
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
@@ -21,7 +22,7 @@ fuzz: # every fuzz test for FUZZTIME, like make fuzz FUZZTIME=1h
 mutants: # takes out each check that decides who signs in, to see that a test notices; half an hour
 	$(GO) run ./deploy/mutants -jobs 2
 
-bench: # what it costs, beside a bare ReverseProxy, nginx and mod_auth_mellon; half an hour
+bench: # what it costs, beside a bare ReverseProxy, nginx and mod_auth_mellon; a quarter of an hour
 	$(GO) run ./deploy/bench
 
 pgo: # the profile that the compiler builds jitgate by; again after changes to what each request passes

@@ -261,3 +261,25 @@ func FuzzSafeReturn(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkCanonicalPath is what each request passes: a path as most are, and one
+// with something to decode.
+func BenchmarkCanonicalPath(b *testing.B) {
+	for name, path := range map[string]string{
+		"plain":   "/reports/2026/week-47/index.html?page=2",
+		"escaped": "/reports/%7Eann/a%20b/index.html?page=2",
+	} {
+		b.Run(name, func(b *testing.B) {
+			u, err := url.ParseRequestURI(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, ok := canonicalPath(u); !ok {
+					b.Fatalf("%q is refused", path)
+				}
+			}
+		})
+	}
+}

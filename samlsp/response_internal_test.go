@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,5 +50,29 @@ func TestNotUTF8(t *testing.T) {
 	_, err := preflight([]byte("<\xff"))
 	if r := (*Refusal)(nil); !errors.As(err, &r) || r.Check != checkXML || r.Want != "UTF-8" {
 		t.Errorf("preflight: %v; want UTF-8", err)
+	}
+}
+
+// BenchmarkPreflight reads a response with 12 attributes and 50 groups.
+func BenchmarkPreflight(b *testing.B) {
+	idp, err := samltest.New(samltest.Options{URL: "https://idp.example"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := idp.Good(samltest.SPInfo{EntityID: "sp", ACS: "https://sp.example/acs"}, "id-1", samltest.User{Name: "ann"})
+	for i := range 11 {
+		m.SetAttribute(fmt.Sprintf("attribute-%d", i), "some value of it")
+	}
+	m.SetAttribute("groups", slices.Repeat([]string{"cn=some group,dc=acme,dc=example"}, 50)...)
+	text, err := m.XML()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := preflight(text); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -21,7 +21,7 @@ func serveBare(args []string) error {
 	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
-		Transport:  &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true},
+		Transport:  &http.Transport{MaxIdleConnsPerHost: 512},
 		BufferPool: new(buffers),
 	}
 	return http.ListenAndServe(args[0], proxy)
