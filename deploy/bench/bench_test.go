@@ -72,6 +72,10 @@ Transfer/sec:     23.69MB
 			t.Errorf("with %q: %+v, %v, want %+v", extra, got, err, want)
 		}
 	}
+	slow := strings.NewReplacer("%s", "", "5.75ms", "1.92s ").Replace(good) // it pads the shorter unit
+	if got, err := parseWrk(slow); err != nil || got.P99 != 1920*time.Millisecond {
+		t.Errorf("slow answers: %+v, %v, want a p99 of 1.92s", got, err)
+	}
 	if _, err := parseWrk("unable to connect to 127.0.0.1:1 Connection refused\n"); err == nil {
 		t.Error("no error where wrk did not run")
 	}

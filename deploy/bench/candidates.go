@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
 // candidates starts every proxy and signs in where that has to be. The first one
@@ -73,7 +74,9 @@ func (s *stage) gateways(ctx context.Context, set settings) ([]candidate, error)
 	public.name, public.request.path, public.request.cookie = "jitgate, public path", "/public/", ""
 	stranger.name = "jitgate, no session"
 	stranger.request.cookie, stranger.request.status, stranger.request.body = "", http.StatusFound, 0
-	return append(all, c, public, stranger), nil
+	crowd, err := s.crowd(ctx, c, maxCookies)
+	crowd.name = "jitgate, session from Redis"
+	return append(all, c, crowd, public, stranger), err
 }
 
 // gatewayBinary returns the jitgate to measure.
@@ -112,6 +115,8 @@ func scenes(set settings, all []candidate) []scene {
 	for _, n := range set.connections {
 		list = append(list, scene{fmt.Sprintf("1 KiB, %d connections", n), asFastAs(n), all})
 	}
+	// A crowd is asked for by wrk alone.
+	all = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return c.request.script != "" })
 	list = append(list, scene{fmt.Sprintf("1 KiB, %d requests/s", fixedRate), atRate(fixedRate), all})
 	if set.quick {
 		return list

@@ -25,27 +25,17 @@ const (
 	fillers         = 16      // connections by which sessions are written
 )
 
-// sessions has more sessions in Redis: first one visitor asks, then all do.
+// sessions has more sessions in Redis: first one visitor asks, then all do, one
+// after the other.
 func (g growth) sessions(ctx context.Context, a axis) ([]scene, error) {
-	script, err := g.write("cookies.lua", cookiesScript)
-	if err != nil {
-		return nil, err
-	}
 	var everybody []candidate
 	sc, err := g.each(a, func(n int) (candidate, error) {
-		c := gatewayConfig{prefix: fmt.Sprintf("s%d:", n)}
-		one, err := g.gateway(ctx, c, sessionGroups)
+		one, err := g.gateway(ctx, gatewayConfig{prefix: fmt.Sprintf("s%d:", n)}, sessionGroups)
 		if err != nil {
 			return candidate{}, err
 		}
-		cookies, err := g.fill(ctx, one.process.config, n)
-		if err != nil {
-			return candidate{}, err
-		}
-		all := one
+		all, err := g.crowd(ctx, one, n)
 		all.name = fmt.Sprintf("%s: %d", a.name, n)
-		all.request.script, all.request.cookie = script, cookies[0]
-		all.request.cookies, err = g.write(fmt.Sprintf("cookies-%d", n), strings.Join(cookies, "\n")+"\n")
 		everybody = append(everybody, all)
 		return one, err
 	})
@@ -55,14 +45,28 @@ func (g growth) sessions(ctx context.Context, a axis) ([]scene, error) {
 	return []scene{sc, all}, err
 }
 
+// crowd has n visitors ask for what one of them asks for in c.
+func (s *stage) crowd(ctx context.Context, c candidate, n int) (candidate, error) {
+	cookies, err := s.fill(ctx, c.process.config, n)
+	if err != nil {
+		return candidate{}, err
+	}
+	if c.request.script, err = s.write("cookies.lua", cookiesScript); err != nil {
+		return candidate{}, err
+	}
+	c.request.cookie = cookies[0]
+	c.request.cookies, err = s.write(fmt.Sprintf("cookies-%d", n), strings.Join(cookies, "\n")+"\n")
+	return c, err
+}
+
 // fill writes n sessions as a gateway with the configuration in file would, and
 // returns the cookies for some of them, evenly spread.
-func (g growth) fill(ctx context.Context, file string, n int) ([]string, error) {
+func (s *stage) fill(ctx context.Context, file string, n int) ([]string, error) {
 	cfg, err := config.Load(file)
 	if err != nil {
 		return nil, err
 	}
-	rdb := g.client()
+	rdb := s.client()
 	defer rdb.Close()
 	users, err := provision.New(rdb, cfg.Redis.KeyPrefix, cfg)
 	if err != nil {
@@ -88,7 +92,9 @@ func (g growth) fill(ctx context.Context, file string, n int) ([]string, error) 
 		return nil, err
 	}
 	after, err := usedMemory(ctx, rdb)
-	fmt.Fprintf(os.Stderr, "%d sessions take %d bytes each in Redis, users included\n", n, (after-before)/n)
+	if n >= 1000 { // else it is what Redis takes for connections
+		fmt.Fprintf(os.Stderr, "%d sessions take %d bytes each in Redis, users included\n", n, (after-before)/n)
+	}
 	return cookies, err
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // remember adds a line with the ratios of CPU time to RESULTS.md.
-func (s *stage) remember(ctx context.Context, r report) error {
+func (s *stage) remember(ctx context.Context, set settings, r report) error {
 	cmd := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
 	cmd.Dir = s.root
 	commit, err := cmd.Output()
@@ -23,8 +23,8 @@ func (s *stage) remember(ctx context.Context, r report) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "- %s, commit %s, %d cores, %s. %s\n", time.Now().UTC().Format("2006-01-02 15:04"),
-		strings.TrimSpace(string(commit)), runtime.NumCPU(), runtime.Version(), strings.Join(r.history, "; "))
+	_, err = fmt.Fprintf(f, "- %s, commit %s, %d cores, %s, %d rounds of %v. %s.\n", time.Now().UTC().Format("2006-01-02 15:04"),
+		strings.TrimSpace(string(commit)), runtime.NumCPU(), runtime.Version(), set.rounds, set.time, strings.Join(r.history, ". "))
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}

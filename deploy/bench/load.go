@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ func wrk(ctx context.Context, r request, connections int, d time.Duration) (load
 	}
 	args = append(args, "http://"+r.addr+r.path)
 	if r.script != "" {
-		args = slices.Concat([]string{"-s", r.script}, args, []string{"--", r.cookies})
+		args = slices.Concat([]string{"-s", r.script}, args, []string{"--", r.cookies, strconv.Itoa(rand.IntN(1 << 30))})
 	}
 	out, err := exec.CommandContext(ctx, "wrk", args...).CombinedOutput()
 	if err != nil {
@@ -64,7 +65,7 @@ func wrk(ctx context.Context, r request, connections int, d time.Duration) (load
 
 var (
 	wrkRequests = regexp.MustCompile(`(?m)^\s*(\d+) requests in (\S+), (\S+) read$`)
-	wrkP99      = regexp.MustCompile(`(?m)^\s*99%\s+(\S+)$`)
+	wrkP99      = regexp.MustCompile(`(?m)^\s*99%\s+(\S+) ?$`)
 	wrkErrors   = regexp.MustCompile(`(?m)^\s*Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)$`)
 	wrkStatus   = regexp.MustCompile(`(?m)^\s*Non-2xx or 3xx responses: (\d+)$`)
 )

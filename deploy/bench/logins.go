@@ -16,39 +16,52 @@ const (
 	browsers    = 4   // at once
 )
 
-// loginScene starts whatever visitors can sign in at, each fresh, and returns the
-// scene in which they do. The first candidate is the bare ACS.
-func (s *stage) loginScene(ctx context.Context, set settings) (scene, error) {
-	sc := scene{title: fmt.Sprintf("Logins, %d attributes and %d groups", len(userAttributes)+1, loginGroups), ask: s.signIns}
-	add := func(name string, at func(*process) loginAt, start func() (*process, error)) error {
-		p, err := start()
-		if err == nil {
-			sc.candidates = append(sc.candidates, candidate{name: name, process: p, at: at(p)})
-		}
-		return err
-	}
-	err := add("bare crewjam/saml", acsLogin, func() (*process, error) {
-		return s.start(ctx, func(port int) (*exec.Cmd, error) { return self("acs", fmt.Sprintf("127.0.0.1:%d", port), s.dir) })
-	})
+// A loginServer is something that visitors can sign in at.
+type loginServer struct {
+	name  string
+	at    func(*process) loginAt
+	start func() (*process, error)
+}
+
+// loginServers returns all of them. The first is the bare ACS, and the last is
+// jitgate.
+func (s *stage) loginServers(ctx context.Context, set settings) ([]loginServer, error) {
+	binary, err := s.gatewayBinary(ctx, set)
 	if err != nil {
-		return sc, err
-	}
-	if err := add("mod_auth_mellon", apacheLogin, func() (*process, error) { return s.startApache(ctx) }); err != nil {
-		return sc, err
+		return nil, err
 	}
 	env, err := s.withoutBundle()
 	if err != nil {
-		return sc, err
+		return nil, err
 	}
-	if err := add("mod_auth_mellon without the CA bundle", apacheLogin, func() (*process, error) { return s.startApache(ctx, env...) }); err != nil {
-		return sc, err
+	all := []loginServer{{"bare crewjam/saml", acsLogin, func() (*process, error) {
+		return s.start(ctx, func(port int) (*exec.Cmd, error) { return self("acs", fmt.Sprintf("127.0.0.1:%d", port), s.dir) })
+	}}}
+	if !set.quick {
+		all = append(all,
+			loginServer{"mod_auth_mellon", apacheLogin, func() (*process, error) { return s.startApache(ctx) }},
+			loginServer{"mod_auth_mellon without the CA bundle", apacheLogin, func() (*process, error) { return s.startApache(ctx, env...) }})
 	}
-	binary, err := s.gatewayBinary(ctx, set)
+	if set.against != "" {
+		all = append(all, loginServer{set.against, gatewayLogin, func() (*process, error) { return s.startGateway(ctx, set.against, gatewayConfig{}) }})
+	}
+	return append(all, loginServer{"jitgate", gatewayLogin, func() (*process, error) { return s.startGateway(ctx, binary, gatewayConfig{}) }}), nil
+}
+
+// loginScene starts whatever visitors can sign in at, each fresh, and returns the
+// scene in which they do.
+func (s *stage) loginScene(ctx context.Context, set settings) (scene, error) {
+	sc := scene{title: fmt.Sprintf("Logins, %d attributes and %d groups", len(userAttributes)+1, loginGroups), ask: s.signIns}
+	servers, err := s.loginServers(ctx, set)
 	if err != nil {
 		return sc, err
 	}
-	if err := add("jitgate, known users", gatewayLogin, func() (*process, error) { return s.startGateway(ctx, binary, gatewayConfig{}) }); err != nil {
-		return sc, err
+	for _, server := range servers {
+		p, err := server.start()
+		if err != nil {
+			return sc, err
+		}
+		sc.candidates = append(sc.candidates, candidate{name: server.name, process: p, at: server.at(p)})
 	}
 	known := sc.candidates[len(sc.candidates)-1]
 	newcomers := known

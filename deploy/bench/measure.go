@@ -179,12 +179,13 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
-	if !set.quick && set.only == "" && set.against == "" {
-		if err := s.remember(ctx, r); err != nil {
-			return err
-		}
+	if err := r.err(); err != nil {
+		return err
 	}
-	return r.err()
+	if !set.quick && set.only == "" && set.against == "" {
+		return s.remember(ctx, set, r)
+	}
+	return nil
 }
 
 func (s *stage) measureRequests(ctx context.Context, set settings, r *report) error {

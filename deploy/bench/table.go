@@ -119,6 +119,7 @@ func micros(seconds float64) string { return fmt.Sprintf("%.1f µs", seconds*1e6
 func (r *report) table(title string, columns []string, results []result, cells func(got, base result) []any) {
 	fmt.Fprintf(r.out, "\n### %s\n\n| | %s |\n|---|%s\n", title, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 	base := results[0]
+	var ratios []string
 	for i, got := range results {
 		why := got.refused()
 		if i > 0 && why == "" && base.refused() != "" {
@@ -135,9 +136,10 @@ func (r *report) table(title string, columns []string, results []result, cells f
 		}
 		fmt.Fprintln(r.out)
 		if i > 0 {
-			r.history = append(r.history, fmt.Sprintf("%s: %s %.2f", title, got.name, figure(cpuPerRequest).ratio(got, base).median))
+			ratios = append(ratios, fmt.Sprintf("%s %.2f", got.name, figure(cpuPerRequest).ratio(got, base).median))
 		}
 	}
+	r.history = append(r.history, title+": "+strings.Join(ratios, ", "))
 }
 
 // refused returns why there are no figures, "" where there are.
