@@ -85,7 +85,7 @@ func (s *stage) introduce(ctx context.Context, c candidate) error {
 
 func knownUser(n int) string { return fmt.Sprintf("known-%d", n%knownUsers) }
 
-// signedUp counts the new users, and the logins of known ones.
+// signedUp counts logins, so that each has another user.
 var signedUp atomic.Int64
 
 // signIns has visitors sign in at c, one after the other in each of a few
@@ -96,21 +96,27 @@ func (s *stage) signIns(ctx context.Context, c candidate, d time.Duration) (load
 	var signing sync.WaitGroup
 	for range browsers {
 		signing.Go(func() {
-			for ctx.Err() == nil && time.Since(begin) < d {
-				n := int(signedUp.Add(1))
-				name := knownUser(n)
-				if c.newcomers {
-					name = fmt.Sprintf("new-%d", n)
-				}
-				if err := newVisitor(c.at, s.idp).signIn(newUser(name, loginGroups)); err != nil {
-					if failed.Add(1) == 1 {
-						fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, err)
-					}
+			for {
+				if err := s.oneSignIn(c); err != nil && failed.Add(1) == 1 {
+					fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, err)
 				}
 				done.Add(1)
+				if ctx.Err() != nil || time.Since(begin) >= d {
+					return
+				}
 			}
 		})
 	}
 	signing.Wait()
 	return load{Requests: int(done.Load()), Failed: int(failed.Load()), Seconds: time.Since(begin).Seconds()}, ctx.Err()
+}
+
+// oneSignIn has the next visitor sign in at c.
+func (s *stage) oneSignIn(c candidate) error {
+	n := int(signedUp.Add(1))
+	name := knownUser(n)
+	if c.newcomers {
+		name = fmt.Sprintf("new-%d", n)
+	}
+	return newVisitor(c.at, s.idp).signIn(newUser(name, loginGroups))
 }
