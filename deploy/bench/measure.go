@@ -89,7 +89,8 @@ func (s *stage) play(ctx context.Context, set settings, sc scene) ([]result, err
 
 // sample asks a candidate for a while, and measures that.
 func (s *stage) sample(ctx context.Context, d time.Duration, sc scene, c candidate) (sample, error) {
-	if _, err := sc.ask(ctx, c, warmUp); err != nil {
+	warm, err := sc.ask(ctx, c, warmUp)
+	if err != nil {
 		return sample{}, err
 	}
 	before, err := s.used(ctx, c.process)
@@ -100,6 +101,7 @@ func (s *stage) sample(ctx context.Context, d time.Duration, sc scene, c candida
 	if err != nil {
 		return sample{}, err
 	}
+	l.Failed += warm.Failed
 	after, err := s.used(ctx, c.process)
 	if err == nil && l.Requests == 0 {
 		err = errors.New("nothing was answered")
@@ -183,7 +185,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if !set.quick && set.only == "" && set.against == "" {
-		return s.remember(ctx, set, r)
+		return s.remember(set, r)
 	}
 	return nil
 }

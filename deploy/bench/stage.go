@@ -27,6 +27,7 @@ const (
 // an upstream, an identity provider that mints responses, and keys.
 type stage struct {
 	root        string // of the module
+	commit      string // of it, as the run begins
 	dir         string // temporary; others may read it
 	idp         *samltest.IdP
 	certificate *x509.Certificate // of service providers
@@ -41,6 +42,7 @@ func newStage(ctx context.Context) (s *stage, err error) {
 	if s.root, err = moduleRoot(); err != nil {
 		return nil, err
 	}
+	s.commit = commitOf(ctx, s.root)
 	if s.dir, err = os.MkdirTemp("", "jitgate-bench-"); err != nil {
 		return nil, err
 	}
