@@ -19,6 +19,10 @@ import (
 // watchEvery is how often an open websocket's session is looked at again.
 const watchEvery = 30 * time.Second
 
+// flushEvery is how long what came of an answer may wait for more of it. Where the app
+// does not say how long it will be, nothing waits.
+const flushEvery = 10 * time.Millisecond
+
 // upstreams is what all forwarded requests share, whatever the configuration.
 type upstreams struct {
 	transport *http.Transport
@@ -113,7 +117,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 		Transport:     g.transport,
 		BufferPool:    g.buffers,
-		FlushInterval: -1,
+		FlushInterval: flushEvery,
 		ErrorLog:      g.proxyLog,
 	}
 	proxy.ServeHTTP(w, r)
@@ -155,10 +159,11 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
 	}
 	p.app.reserved.strip(h)
 	withoutOurCookies(h)
-	h.Set("X-Request-Id", ev.id)
-	h.Set("X-Forwarded-Proto", g.base.Scheme)
-	h.Set("X-Forwarded-Host", out.Host)
-	setHeader(h, "X-Forwarded-For", ev.forwarded)
+	lines := [...]string{ev.id, g.base.Scheme, out.Host, ev.forwarded}
+	h["X-Request-Id"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"] = lines[0:1:1], lines[1:2:2], lines[2:3:3]
+	if ev.forwarded != "" {
+		h["X-Forwarded-For"] = lines[3:4:4]
+	}
 	set(h, p.identity)
 }
 
@@ -271,7 +276,7 @@ func withoutOurCookies(h http.Header) {
 	lines := h["Cookie"]
 	kept := lines[:0]
 	for _, line := range lines {
-		if !strings.Contains(strings.ToLower(line), "jitgate") {
+		if !mayHoldOurs(line) {
 			kept = append(kept, line)
 			continue
 		}
@@ -290,6 +295,22 @@ func withoutOurCookies(h http.Header) {
 		return
 	}
 	h["Cookie"] = kept
+}
+
+// mayHoldOurs reports whether the name of one of our cookies may be in a line, in
+// whatever case.
+func mayHoldOurs(line string) bool {
+	const name = "jitgate"
+	for {
+		i := strings.IndexAny(line, "jJ")
+		if i < 0 || len(line)-i < len(name) {
+			return false
+		}
+		if strings.EqualFold(line[i:i+len(name)], name) {
+			return true
+		}
+		line = line[i+1:]
+	}
 }
 
 // confine takes out of the app's answer what concerns others: the gateway's cookies

@@ -213,9 +213,11 @@ func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor > 1 {
 		rec.stall = g.limits.Stall
 	}
-	// The server looks into the body of its own request for what was not read.
-	r = r.WithContext(r.Context())
-	rec.body = newBody(w, r, g.limits.Stall)
+	if r.Body != nil && r.Body != http.NoBody {
+		// The server looks into the body of its own request for what was not read.
+		r = r.WithContext(r.Context())
+		rec.body = newBody(w, r, g.limits.Stall)
+	}
 	ev.body = rec.body
 	defer g.finish(ev, rec, r)
 	if err := g.serve(rec, r, ev); err != nil {

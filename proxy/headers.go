@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 type nameSet struct {
 	names    map[string]struct{}
 	families []string // beginnings of names
+	harmless map[string]bool
 }
 
 // newNameSet returns the names that are reserved for every app, and extra.
@@ -39,7 +41,23 @@ func newNameSet(extra ...string) nameSet {
 	for _, name := range append(reserved, extra...) {
 		s.names[string(squash(nil, name))] = struct{}{}
 	}
+	s.harmless = harmless
+	for name := range harmless {
+		if s.has(name) { // the app has a header of ours under it
+			s.harmless = maps.Clone(s.harmless)
+			delete(s.harmless, name)
+		}
+	}
 	return s
+}
+
+// harmless are the names of nearly all that browsers send, in canonical form, and of
+// none that identity could be passed under: they need not be looked at.
+var harmless = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true,
+	"Cookie": true, "If-Modified-Since": true, "If-None-Match": true, "Origin": true, "Pragma": true, "Range": true, "Referer": true,
+	"Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true, "Sec-Ch-Ua-Platform": true, "Sec-Fetch-Dest": true, "Sec-Fetch-Mode": true,
+	"Sec-Fetch-Site": true, "Sec-Fetch-User": true, "Upgrade-Insecure-Requests": true, "User-Agent": true, "Priority": true,
 }
 
 // squash appends name to dst in lower case without anything that is neither a
@@ -79,7 +97,7 @@ func (s nameSet) has(name string) bool {
 // strip deletes from h what a client may not send.
 func (s nameSet) strip(h http.Header) {
 	for name := range h {
-		if s.has(name) {
+		if !s.harmless[name] && s.has(name) {
 			delete(h, name)
 		}
 	}
@@ -140,12 +158,6 @@ func (a *app) identity(u provision.User) []header {
 func set(h http.Header, headers []header) {
 	for _, line := range headers {
 		h[line.name] = line.value
-	}
-}
-
-func setHeader(h http.Header, name, value string) {
-	if value != "" {
-		h.Set(name, value)
 	}
 }
 

@@ -29,11 +29,8 @@ type requestBody struct {
 	broken  error // of the first Close: where the body ends is not known
 }
 
-// newBody puts a body in the place of that of r. It returns nil if r has none.
+// newBody puts a body in the place of that of r.
 func newBody(w http.ResponseWriter, r *http.Request, stall time.Duration) *requestBody {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil
-	}
 	b := &requestBody{ReadCloser: r.Body, control: http.NewResponseController(w), stall: stall, http2: r.ProtoMajor > 1}
 	r.Body = b
 	b.progress()

@@ -130,6 +130,7 @@ type limitedConn struct {
 	g    *Gateway
 	from netip.Prefix // invalid: of a trusted proxy
 	left atomic.Bool
+	set  atomic.Int64 // when the time for writing was set, in ns since 1970
 }
 
 func (c *limitedConn) Close() error {
@@ -143,8 +144,12 @@ func (c *limitedConn) Close() error {
 // through here, whatever the protocol above: websockets, handshakes and whatever
 // the server says by itself. Nobody writes much more than 32 KiB at once.
 func (c *limitedConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.g.newest.Load().limits.Stall)); err != nil {
-		return 0, err
+	now, stall := time.Now(), c.g.newest.Load().limits.Stall
+	if now.Sub(time.Unix(0, c.set.Load())) > stall/8 { // setting it costs as much as a short answer
+		if err := c.SetWriteDeadline(now.Add(stall)); err != nil {
+			return 0, err
+		}
+		c.set.Store(now.UnixNano())
 	}
 	return c.Conn.Write(p)
 }
