@@ -14,6 +14,7 @@ import (
 
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/provision/changes"
 	"github.com/jitgate/jitgate/proxy"
 )
 
@@ -99,7 +100,10 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 	if !online {
 		return errs
 	}
-	if err := bounded(ctx, func(ctx context.Context) error { return g.rdb.Ping(ctx).Err() }); err != nil {
+	if err := bounded(ctx, func(ctx context.Context) error {
+		// Not a ping: somebody may have to be allowed the channels.
+		return g.rdb.Publish(ctx, changes.Channel(g.cfg.Redis.KeyPrefix, ""), "").Err()
+	}); err != nil {
 		errs = append(errs, fmt.Errorf("redis: %s", redisCause(err)))
 	} else {
 		errs = append(errs, checkUsers(ctx, std, g, file)...)

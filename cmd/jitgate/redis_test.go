@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -60,8 +61,8 @@ func TestRedis(t *testing.T) {
 		},
 		// The user may do nothing but what the gateway needs, below its prefix.
 		"ACL user": func(t *testing.T) string {
-			s := testenv.RedisServer(t, "--user", "gate", "on", ">opensesame", "~corp:*", "resetchannels",
-				"+@read", "+@write", "+@connection", "+@scripting", "+@transaction", "-@dangerous")
+			s := testenv.RedisServer(t, "--user", "gate", "on", ">opensesame", "~corp:*", "resetchannels", "&corp:*",
+				"+@read", "+@write", "+@connection", "+@scripting", "+@transaction", "+@pubsub", "-@dangerous")
 			return fmt.Sprintf(`{addresses: [%q], username: gate, password: "file:redis.password", key_prefix: "corp:"}`, s.Addr)
 		},
 		"TLS": func(t *testing.T) string {
@@ -145,9 +146,15 @@ func TestRedisGoesAway(t *testing.T) {
 	reached(t, page)
 
 	store.Pause()
-	if page, err = b.Open(g.base + "/page"); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Eventually(t, func() error { // within a second: for so long what is remembered is believed
+		if page, err = b.Open(g.base + "/page"); err != nil {
+			return err
+		}
+		if page.Status == http.StatusOK {
+			return errors.New("answered without Redis")
+		}
+		return nil
+	})
 	if page.Status != http.StatusServiceUnavailable || page.Header.Get("Retry-After") == "" || len(page.Header.Values("Set-Cookie")) > 0 {
 		t.Errorf("without Redis: status %d, Retry-After %q, cookies %q; want 503, a time, and none", page.Status, page.Header.Get("Retry-After"), page.Header.Values("Set-Cookie"))
 	}

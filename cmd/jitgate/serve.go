@@ -85,6 +85,7 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 	store := g.cfg.Redis // a reload replaces g.cfg
 	tasks.Go(func() { watchRedis(background, g.rdb, store, g.log) })
 	tasks.Go(func() { g.proxy.Follow(background) })
+	tasks.Go(func() { tuneCollector(background) })
 	defer tasks.Wait()
 	defer stop()
 	stopFresh := g.keepFresh(background)
@@ -121,7 +122,10 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 // drain lets requests finish and ends what would not end by itself.
 func (g *gateway) drain(listeners []*listener) {
 	g.log.Info("draining", zap.Duration("at_most", drainTime))
-	defer g.log.Info("stopped")
+	defer func() {
+		_ = g.log.Sync() // what waits to be written is of before
+		g.log.Info("stopped")
+	}()
 	close(g.ending)
 	g.proxy.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
