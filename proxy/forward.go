@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +20,9 @@ import (
 
 // watchEvery is how often an open websocket's session is looked at again.
 const watchEvery = 30 * time.Second
+
+// watchFrom is how long any other request may take before its session is watched too.
+const watchFrom = time.Second
 
 // flushEvery is how long what came of an answer may wait for more of it. Where the app
 // does not say how long it will be, nothing waits.
@@ -29,6 +34,7 @@ type upstreams struct {
 	buffers   *bufferPool
 	ended     context.Context // done when the gateway closes
 	end       context.CancelFunc
+	sockets   *atomic.Int64 // websockets that are open
 	watch     time.Duration // watchEvery, but for tests
 }
 
@@ -45,6 +51,7 @@ func newUpstreams() upstreams {
 			MaxResponseHeaderBytes: 256 << 10,
 		},
 		buffers: new(bufferPool),
+		sockets: new(atomic.Int64),
 		watch:   watchEvery,
 	}
 	u.ended, u.end = context.WithCancel(context.Background())
@@ -88,6 +95,10 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	}
 	ctx, cancel := g.watched(r.Context(), p, websocket)
 	defer cancel()
+	if websocket {
+		g.sockets.Add(1)
+		defer g.sockets.Add(-1)
+	}
 	r = r.WithContext(ctx)
 	if ev.body != nil && r.ProtoMajor == 1 {
 		// Else the server would read the rest of the body before it sends a
@@ -106,6 +117,9 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		ModifyResponse: func(res *http.Response) error {
 			if res.StatusCode == http.StatusSwitchingProtocols {
 				ev.status = res.StatusCode
+				if upstream, ok := res.Body.(io.ReadWriteCloser); ok {
+					res.Body = newWebsocket(ctx, upstream)
+				}
 			}
 			g.confine(res.Header, p)
 			res.Header.Set("X-Request-Id", ev.id)
@@ -192,34 +206,40 @@ func (g *Gateway) fromSameHost(r *http.Request) bool {
 // visitor may no longer use the app or the path is no longer public; that of a
 // websocket, with the gateway too. Most passages are over before it looks for the
 // first time.
-func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	var stops []func() bool
-	if websocket {
-		stops = append(stops, context.AfterFunc(g.ended, cancel))
-	}
+func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	until := g.untilPrivate
 	if p.visitor != nil {
 		until = g.untilRevoked
 	}
-	timer := time.AfterFunc(g.watch, func() {
+	watch := func() {
 		until(ctx, p)
-		cancel()
-	})
-	stops = append(stops, timer.Stop)
-	return ctx, func() {
-		for _, stop := range stops {
-			stop()
+		cancel(errOver)
+	}
+	if websocket {
+		going := context.AfterFunc(g.ended, func() { cancel(errGoing) })
+		go watch()
+		return ctx, func() {
+			going()
+			cancel(nil)
 		}
-		cancel()
+	}
+	// Most are over before it begins to look.
+	timer := time.AfterFunc(min(g.watch, watchFrom), watch)
+	return ctx, func() {
+		timer.Stop()
+		cancel(nil)
 	}
 }
 
 // untilRevoked returns when ctx is done, or the session is over, or the visitor
-// may no longer use the app. Until then the session is in use. A store that
-// cannot tell ends nothing before the session's lifetime is over.
+// may no longer use the app. It looks at once, since something may have changed
+// meanwhile, when it hears of a change, and every now and then. Until then the session is in use. A store that cannot tell ends nothing
+// before the session's lifetime is over.
 func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	s := p.visitor.session
+	changed, stop := g.memory.await(s.Owner())
+	defer stop()
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
 	for s.Expires.After(g.now()) {
@@ -241,6 +261,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-changed:
 		}
 	}
 }
@@ -250,15 +271,15 @@ func (g *Gateway) untilPrivate(ctx context.Context, p passage) {
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
 	for {
-		now := g.newest.Load()
-		app, ok := find(now.apps[p.route.host], p.route.path)
-		if !ok || app.name != p.app.name || !app.isPublic(p.route.path) {
-			return
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		now := g.newest.Load()
+		app, ok := find(now.apps[p.route.host], p.route.path)
+		if !ok || app.name != p.app.name || !app.isPublic(p.route.path) {
+			return
 		}
 	}
 }

@@ -177,7 +177,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 	g.sessions = &session.Store{
 		Redis: o.Redis, Prefix: o.Config.Redis.KeyPrefix,
 		Idle: o.Config.Session.Idle, Lifetime: o.Config.Session.Lifetime, Now: clock,
-		Ended: s.memory.visitors.Drop,
+		Ended: s.memory.drop,
 	}
 	if g.jar, err = newJar(o.Config, clock); err != nil {
 		return nil, err
@@ -196,10 +196,15 @@ func build(o Options, s *shared) (*Gateway, error) {
 // are answered as before.
 func (g *Gateway) Drain() { g.draining.Store(true) }
 
-// Close ends the websockets that are open: [http.Server.Shutdown] does not wait
-// for them.
+// Close ends the websockets that are open, and waits a moment for their ends:
+// [http.Server.Shutdown] does not know of them.
 func (g *Gateway) Close() {
 	g.end()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(3 * closeTime); g.sockets.Load() > 0 && time.Now().Before(end); {
+		<-tick.C
+	}
 	g.transport.CloseIdleConnections()
 }
 

@@ -34,10 +34,13 @@ type memory struct {
 	failed   atomic.Int64 // when the store last failed, in ns since 1970
 
 	hits, misses, graces atomic.Uint64
+
+	mu      sync.Mutex
+	waiting map[session.Owner]map[chan struct{}]struct{} // to hear of a change
 }
 
 func newMemory(rdb redis.UniversalClient, prefix string) *memory {
-	m := &memory{visitors: cache.New[session.Owner, *visitor](0, 0)}
+	m := &memory{visitors: cache.New[session.Owner, *visitor](0, 0), waiting: make(map[session.Owner]map[chan struct{}]struct{})}
 	m.feed = changes.NewFeed(rdb, prefix, m.changed)
 	return m
 }
@@ -45,10 +48,55 @@ func newMemory(rdb redis.UniversalClient, prefix string) *memory {
 // changed drops a user of a directory, or all of them.
 func (m *memory) changed(directory, user string) {
 	if user != "" {
-		m.visitors.Drop(session.Owner{Directory: directory, UserID: user})
+		m.drop(session.Owner{Directory: directory, UserID: user})
 		return
 	}
 	m.visitors.DropFunc(func(o session.Owner) bool { return o.Directory == directory })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for o := range m.waiting {
+		if o.Directory == directory {
+			m.wake(o)
+		}
+	}
+}
+
+// drop forgets a user who has changed.
+func (m *memory) drop(o session.Owner) {
+	m.visitors.Drop(o)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wake(o)
+}
+
+// wake has those look again who await a change of a user. It is called with mu held.
+func (m *memory) wake(o session.Owner) {
+	for changed := range m.waiting[o] {
+		select {
+		case changed <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+// await returns a channel on which there is something after each change of a user,
+// until stop is called.
+func (m *memory) await(o session.Owner) (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting[o] == nil {
+		m.waiting[o] = make(map[chan struct{}]struct{})
+	}
+	m.waiting[o][c] = struct{}{}
+	return c, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.waiting[o], c)
+		if len(m.waiting[o]) == 0 {
+			delete(m.waiting, o)
+		}
+	}
 }
 
 // Follow hears what other replicas change, until ctx ends, so that this one may
