@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // maxSize is the size past which a file is not taken for a configuration.
@@ -53,6 +54,12 @@ type Config struct {
 
 	// Admin is where the command line and the monitoring reach the gateway.
 	Admin Admin `yaml:"admin"`
+
+	// Drain is how long the gateway goes on as before once it is to end, with /readyz
+	// answering 503, so that whatever sends visitors here can stop doing so; then it
+	// finishes what is under way. At most 5m. Default: 5s, or 0 without admin.listen,
+	// where nobody could tell.
+	Drain time.Duration `yaml:"drain"`
 
 	// Redis is the store of users and sessions. Required.
 	Redis Redis `yaml:"redis"`

@@ -196,6 +196,7 @@ func TestExample(t *testing.T) {
 	in := func(name string) string { return filepath.Join(files, name) }
 	yes := true
 	equal(t, "configuration", got, &Config{
+		Drain:             5 * time.Second,
 		BaseURL:           "https://sso.example.com",
 		Listen:            ":8443",
 		TLS:               &TLS{CertFile: in("tls.crt"), KeyFile: in("tls.key")},

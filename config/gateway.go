@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (r *report) checkBaseURL(c *Config) {
@@ -115,6 +116,12 @@ func (r *report) checkListeners(c *Config) {
 	r.checkAddress("admin.listen", c.Admin.Listen)
 	if sameListener(c.Listen, c.Admin.Listen) {
 		r.add("admin.listen", "%q is where visitors come in, by listen: %q; write another port, like 127.0.0.1:9090", c.Admin.Listen, c.Listen)
+	}
+	if !r.has("drain") && c.Admin.Listen != "" {
+		c.Drain = 5 * time.Second
+	}
+	if c.Drain < 0 || c.Drain > 5*time.Minute {
+		r.add("drain", "%q is out of bounds; write at most 5m, like 5s, or 0s", c.Drain)
 	}
 	r.resolve(&c.Admin.Socket)
 	if len(c.Admin.Socket) > 103 {

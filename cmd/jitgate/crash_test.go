@@ -50,6 +50,7 @@ base_url: %s
 listen: 127.0.0.1:%d
 trusted_proxies: [127.0.0.1/32]
 admin: {socket: gate.sock, listen: "127.0.0.1:%d"}
+drain: 0s
 session: {keys: ["file:session.key"]}
 saml: {key_file: sp.key, cert_file: sp.crt}
 redis: {addresses: [%q]}

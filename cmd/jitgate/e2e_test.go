@@ -194,12 +194,16 @@ func (s *site) prepare(host string, port int, rest string) *replica {
 		listen: listen,
 		file:   filepath.Join(s.dir, fmt.Sprintf("jitgate-%d.yaml", listen)),
 	}
+	drain := "drain: 0s\n"
+	if strings.Contains(rest, "drain:") {
+		drain = ""
+	}
 	text := fmt.Sprintf(`base_url: %s
 listen: 127.0.0.1:%d
 admin: {socket: %d.sock, listen: "127.0.0.1:%d"}
 session: {keys: ["file:session.key"]}
 saml: {key_file: sp.key, cert_file: sp.crt}
-%s`, r.base, listen, listen, admin, rest)
+%s`, r.base, listen, listen, admin, drain+rest)
 	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}

@@ -18,16 +18,18 @@ import (
 	"github.com/jitgate/jitgate/config"
 )
 
-// drainTime is how long requests under way may take once SIGTERM has come.
-const drainTime = 30 * time.Second
+// finishTime is how long requests under way may take once visitors are no longer let in.
+const finishTime = 30 * time.Second
 
 func serveCommand(std stdio) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway",
-		Long: `serve runs the gateway until SIGTERM or Ctrl-C, which let requests under way
-finish (for at most 30 seconds). SIGHUP reads the configuration again, like
+		Long: `serve runs the gateway until SIGTERM or Ctrl-C. Then /readyz answers 503 and
+all else goes on for as long as the configuration says by drain; after that,
+requests under way finish (for at most 30 seconds) and websockets are closed. A
+second signal ends it at once. SIGHUP reads the configuration again, like
 jitgate reload.
 
 It starts without Redis and without metadata that comes from a URL, says so, and
@@ -121,14 +123,15 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 
 // drain lets requests finish and ends what would not end by itself.
 func (g *gateway) drain(listeners []*listener) {
-	g.log.Info("draining", zap.Duration("at_most", drainTime))
+	g.log.Info("draining", zap.Duration("for", g.cfg.Drain), zap.Duration("then_at_most", finishTime))
 	defer func() {
 		_ = g.log.Sync() // what waits to be written is of before
 		g.log.Info("stopped")
 	}()
 	close(g.ending)
 	g.proxy.Drain()
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	time.Sleep(g.cfg.Drain)
+	ctx, cancel := context.WithTimeout(context.Background(), finishTime)
 	defer cancel()
 	// Websockets are not requests that finish; the server does not count them.
 	g.proxy.Close()
