@@ -119,9 +119,9 @@ func parse(t *testing.T, data string) *Config {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	got := parse(t, minimal)
-	key, cert := got.SAML.KeyPair()
+	key, cert := got.SAML.KeyPairs()[0].Key, got.SAML.KeyPairs()[0].Certificate
 	if key == nil || cert == nil || !key.PublicKey.Equal(cert.PublicKey) {
-		t.Errorf("SAML.KeyPair() = %v, %v, want a key and its certificate", key != nil, cert)
+		t.Errorf("SAML.KeyPairs()[0] = %v, %v, want a key and its certificate", key != nil, cert)
 	}
 	if keys := got.Session.KeyBytes(); len(keys) != 1 || !bytes.Equal(keys[0], sessionKey) {
 		t.Errorf("Session.KeyBytes() has %d keys, want the one of session.key", len(keys))
@@ -134,7 +134,7 @@ func TestDefaults(t *testing.T) {
 		Session: Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML: SAML{
 			KeyFile: filepath.Join(files, "sp.key"), CertFile: filepath.Join(files, "sp.crt"),
-			EntityID: "https://sso.example.com/.jitgate/saml", key: key, certificate: cert,
+			EntityID: "https://sso.example.com/.jitgate/saml", pairs: []KeyPair{{key, cert}},
 		},
 		Attributes: []Attribute{
 			{Name: "userName", Required: true, Absent: "deny"},

@@ -67,8 +67,8 @@ type Gateway struct {
 	trusted []netip.Prefix
 	limits  config.Limits
 
-	certificate *x509.Certificate        // of our SAML key
-	tls         func() *x509.Certificate // of [Options]
+	pairs []config.KeyPair         // for SAML
+	tls   func() *x509.Certificate // of [Options]
 
 	users    *provision.Registry
 	sessions *session.Store
@@ -172,7 +172,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 		grace: o.Config.Session.Grace,
 		now:   time.Now,
 	}
-	_, g.certificate = o.Config.SAML.KeyPair()
+	g.pairs = o.Config.SAML.KeyPairs()
 	clock := func() time.Time { return g.now() }
 	g.sessions = &session.Store{
 		Redis: o.Redis, Prefix: o.Config.Redis.KeyPrefix,

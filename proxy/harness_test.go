@@ -244,14 +244,14 @@ func or(s, otherwise string) string {
 func (s *site) serviceProviders(cfg *config.Config) map[string]*samlsp.SP {
 	s.t.Helper()
 	idps := make(map[string]*samlsp.SP)
-	key, cert := cfg.SAML.KeyPair()
+	pair := cfg.SAML.KeyPairs()[0]
 	for _, c := range cfg.IdentityProviders {
 		slo := ""
 		if c.SingleLogout {
 			slo = cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/slo"
 		}
 		sp, err := samlsp.New(samlsp.Options{
-			Name: c.Name, EntityID: cfg.SAML.EntityID, ACS: cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/acs", SLO: slo, Key: key, Certificate: cert,
+			Name: c.Name, EntityID: cfg.SAML.EntityID, ACS: cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/acs", SLO: slo, Key: pair.Key, Certificate: pair.Certificate,
 			Metadata: samlsp.MetadataSource{File: c.Metadata.File}, Unsolicited: c.IDPInitiated == "accept",
 			Replay: samlsp.NewReplay(s.rdb, cfg.Redis.KeyPrefix),
 		})

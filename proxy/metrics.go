@@ -41,7 +41,9 @@ func (g *Gateway) Certificates() []Certificate {
 			}
 		}
 	}
-	add(UseSP, "", g.certificate)
+	for _, pair := range g.pairs {
+		add(UseSP, "", pair.Certificate)
+	}
 	if g.tls != nil {
 		add(UseTLS, "", g.tls())
 	}

@@ -1,10 +1,13 @@
 package samlsp_test
 
 import (
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/beevik/etree"
 
@@ -42,6 +45,62 @@ func ciphertext(f func([]byte) []byte) func(*testing.T, *samltest.Message) {
 }
 
 // D, by default: AES-GCM in a signed Response, nothing else.
+// While our key is replaced, the identity provider may encrypt to any of our
+// certificates, and to no other; it is told all of them, and the first one signs.
+func TestRolloverOfOurs(t *testing.T) {
+	t.Parallel()
+	pair := func() samlsp.KeyPair {
+		key, certificate, err := samltest.SelfSigned("sp", 2048, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return samlsp.KeyPair{Key: key, Certificate: certificate}
+	}
+	second, third, none := pair(), pair(), pair()
+	r := newRig(t, func(o *samlsp.Options) { o.Rollover = []samlsp.KeyPair{second, third} })
+	for name, test := range map[string]struct {
+		to *x509.Certificate
+		ok bool
+	}{"the first": {r.o.Certificate, true}, "the second": {second.Certificate, true}, "the third": {third.Certificate, true}, "none of ours": {none.Certificate, false}} {
+		m := r.good()
+		gcmInSigned(m)
+		m.Encryption.Certificate = test.to
+		text, err := m.Base64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.sp.Finish(t.Context(), text, requestID)
+		r.rdb.FlushAll(t.Context())
+		if test.ok && err != nil {
+			t.Errorf("encrypted to %s: %v, want it accepted", name, err)
+		}
+		if refusal, ok := errors.AsType[*samlsp.Refusal](err); !test.ok && (!ok || refusal.Check != "decryption") {
+			t.Errorf("encrypted to %s: %v, want it refused for decryption", name, err)
+		}
+	}
+	metadata, err := r.sp.Metadata()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, use := range []string{"signing", "encryption"} {
+		doc := etree.NewDocument()
+		if err := doc.ReadFromBytes(metadata); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, el := range doc.FindElements("//KeyDescriptor[@use='" + use + "']//X509Certificate") {
+			got = append(got, el.Text())
+		}
+		var want []string
+		for _, c := range []*x509.Certificate{r.o.Certificate, second.Certificate, third.Certificate} {
+			want = append(want, base64.StdEncoding.EncodeToString(c.Raw))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d certificates for %s, want the three of ours in order", len(got), use)
+		}
+	}
+}
+
 func TestAttacksOnEncryption(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

@@ -186,12 +186,14 @@ func (sp *SP) Metadata() ([]byte, error) {
 	role.CreateAttr("WantAssertionsSigned", "true")
 	role.CreateAttr("protocolSupportEnumeration", nsProtocol)
 	for _, use := range []string{"signing", "encryption"} {
-		key := role.CreateElement("md:KeyDescriptor")
-		key.CreateAttr("use", use)
-		data := key.CreateElement("ds:KeyInfo").CreateElement("ds:X509Data")
-		data.CreateElement("ds:X509Certificate").SetText(base64.StdEncoding.EncodeToString(sp.o.Certificate.Raw))
-		if use == "encryption" {
-			sp.encryptionMethods(key)
+		for _, pair := range sp.keyPairs() {
+			key := role.CreateElement("md:KeyDescriptor")
+			key.CreateAttr("use", use)
+			data := key.CreateElement("ds:KeyInfo").CreateElement("ds:X509Data")
+			data.CreateElement("ds:X509Certificate").SetText(base64.StdEncoding.EncodeToString(pair.Certificate.Raw))
+			if use == "encryption" {
+				sp.encryptionMethods(key)
+			}
 		}
 	}
 	if sp.o.SLO != "" {

@@ -89,7 +89,7 @@ func (r *response) decrypted(m *message) (*message, error) {
 		return nil, err
 	}
 	r.explainEncryption(element, box)
-	plain, err := box.plaintext(r.sp.o.Key)
+	plain, err := box.plaintext(r.sp.keyPairs())
 	if err != nil {
 		err = r.stop(refuse(checkDecryption, "", ""))
 		r.explainDecryption(element, box)
@@ -201,17 +201,21 @@ func cipherValue(el *etree.Element) ([]byte, error) {
 	return raw, nil
 }
 
-// plaintext opens the box. All of its errors are the same one.
-func (b *box) plaintext(private *rsa.PrivateKey) ([]byte, error) {
-	key, err := private.Decrypt(nil, b.key, &b.oaep)
-	if err != nil || len(key) != b.cipher.keySize {
-		return nil, errDecrypt
+// plaintext opens the box with the first of our keys that does. All of its errors are
+// the same one.
+func (b *box) plaintext(ours []KeyPair) ([]byte, error) {
+	for _, pair := range ours {
+		key, err := pair.Key.Decrypt(nil, b.key, &b.oaep)
+		if err != nil || len(key) != b.cipher.keySize {
+			continue
+		}
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, errDecrypt
+		}
+		return b.cipher.open(block, b.text)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, errDecrypt
-	}
-	return b.cipher.open(block, b.text)
+	return nil, errDecrypt
 }
 
 // openGCM reads nonce, text and tag (XML Encryption 1.1, 5.2.4).

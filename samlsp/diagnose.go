@@ -182,18 +182,27 @@ func (r *response) explainDecryption(encrypted *etree.Element, b *box) {
 		return
 	}
 	last := r.trail.last()
-	last.Want = fingerprint(r.sp.o.Certificate)
+	ours := r.sp.keyPairs()
+	last.Want = fingerprint(ours[0].Certificate)
 	if named := certificateIn(encrypted.FindElement(".//EncryptedKey")); named != nil {
 		last.Got = fingerprint(named)
+		if slices.ContainsFunc(ours, func(pair KeyPair) bool { return named.Equal(pair.Certificate) }) {
+			last.Want = last.Got
+		}
 	}
 	if last.Result == Failed {
-		last.Note = b.whyNot(r.sp.o.Key)
+		last.Note = b.whyNot(ours)
 	}
 }
 
-// whyNot says why a box does not open with that key.
-func (b *box) whyNot(private *rsa.PrivateKey) string {
-	key, err := private.Decrypt(nil, b.key, &b.oaep)
+// whyNot says why a box does not open with our keys.
+func (b *box) whyNot(ours []KeyPair) string {
+	key, err := []byte(nil), error(errDecrypt)
+	for _, pair := range ours {
+		if err != nil {
+			key, err = pair.Key.Decrypt(nil, b.key, &b.oaep)
+		}
+	}
 	switch {
 	case err != nil:
 		return "its key cannot be decrypted with ours: it was encrypted for another certificate, or with another digest than it says"

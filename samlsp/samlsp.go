@@ -83,6 +83,9 @@ type Options struct {
 	// knows of it. RSA, 2048 bits or more.
 	Key         *rsa.PrivateKey
 	Certificate *x509.Certificate
+	// Rollover are further pairs: the IdP is told their certificates too, and may
+	// encrypt to them.
+	Rollover []KeyPair
 	// Metadata says where the IdP's metadata is.
 	Metadata MetadataSource
 	// EntityIDs are those that the other SPs of the gateway have: metadata with
@@ -99,6 +102,12 @@ type Options struct {
 	// Slots bound the messages that are worked on at once, of all SPs that have the
 	// same. Nil: as NewSlots(0, 100), for this SP alone.
 	Slots *Slots
+}
+
+// A KeyPair is an RSA key of 2048 bits or more, and its certificate.
+type KeyPair struct {
+	Key         *rsa.PrivateKey
+	Certificate *x509.Certificate
 }
 
 // A MetadataSource is a file or a URL, exactly one of them.
@@ -170,11 +179,13 @@ func New(o Options) (*SP, error) {
 			return nil, fmt.Errorf("single logout service: %w", err)
 		}
 	}
-	if o.Key == nil || o.Key.N.BitLen() < 2048 {
-		return nil, errors.New("no RSA key of at least 2048 bits")
-	}
-	if o.Certificate == nil || !o.Key.PublicKey.Equal(o.Certificate.PublicKey) {
-		return nil, errors.New("certificate is not of the key")
+	for _, pair := range sp.keyPairs() {
+		if pair.Key == nil || pair.Key.N.BitLen() < 2048 {
+			return nil, errors.New("no RSA key of at least 2048 bits")
+		}
+		if pair.Certificate == nil || !pair.Key.PublicKey.Equal(pair.Certificate.PublicKey) {
+			return nil, errors.New("certificate is not of the key")
+		}
 	}
 	for _, what := range o.AllowEncryption {
 		switch what {
@@ -191,6 +202,11 @@ func New(o Options) (*SP, error) {
 		return sp, o.EntityIDs.take(sp, id)
 	}
 	return sp, nil
+}
+
+// keyPairs returns all of ours, the one that signs first.
+func (sp *SP) keyPairs() []KeyPair {
+	return append([]KeyPair{{sp.o.Key, sp.o.Certificate}}, sp.o.Rollover...)
 }
 
 // openSource checks the metadata source, and reads the signers' certificates.

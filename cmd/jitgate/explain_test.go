@@ -95,7 +95,7 @@ func newCaptureSite(t *testing.T) *captureSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ours := cfg.SAML.KeyPair()
+	ours := cfg.SAML.KeyPairs()[0].Certificate
 	acs := func(name string) string { return "https://sso.example.com/.jitgate/saml/" + name + "/acs" }
 	s.sp = samltest.SPInfo{EntityID: cfg.SAML.EntityID, ACS: acs("acme"), Certificate: ours}
 	s.spK = samltest.SPInfo{EntityID: cfg.SAML.EntityID, ACS: acs("known"), Certificate: ours}

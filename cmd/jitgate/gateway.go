@@ -75,7 +75,11 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 // response is to be verified, rdb may be nil.
 func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string]*samlsp.SP, error) {
 	replay, entityIDs := samlsp.NewReplay(rdb, cfg.Redis.KeyPrefix), new(samlsp.EntityIDs)
-	key, cert := cfg.SAML.KeyPair()
+	pairs := cfg.SAML.KeyPairs()
+	var rollover []samlsp.KeyPair
+	for _, pair := range pairs[1:] {
+		rollover = append(rollover, samlsp.KeyPair(pair))
+	}
 	slots := samlsp.NewSlots(cfg.Limits.SAML, cfg.Limits.SAMLWaiting)
 	sps := make(map[string]*samlsp.SP, len(cfg.IdentityProviders))
 	for _, idp := range cfg.IdentityProviders {
@@ -89,8 +93,9 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 			EntityID:    cfg.SAML.EntityID,
 			ACS:         endpoints + "/acs",
 			SLO:         slo,
-			Key:         key,
-			Certificate: cert,
+			Key:         pairs[0].Key,
+			Certificate: pairs[0].Certificate,
+			Rollover:    rollover,
 			Metadata: samlsp.MetadataSource{
 				File:         idp.Metadata.File,
 				URL:          idp.Metadata.URL,
