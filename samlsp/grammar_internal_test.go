@@ -126,6 +126,14 @@ func TestSchema(t *testing.T) {
 				leaf := listed(isText, e) && len(e.ChildElements()) == 0
 				want("with text", leaf, func(e *etree.Element) { e.CreateText("x") })
 				want("with an element of another namespace", false, func(e *etree.Element) { e.CreateElement("x:y").CreateAttr("xmlns:x", "urn:x") })
+				if leaf {
+					for _, tag := range []string{"saml:NameID", "ds:Reference"} {
+						want("with nothing but "+tag, tag == "saml:NameID" && e.Tag == "AttributeValue", func(e *etree.Element) {
+							e.Child = nil
+							e.AddChild(whole(t, tag))
+						})
+					}
+				}
 				for _, tag := range hasNoPlace {
 					want("with "+tag, false, func(e *etree.Element) { e.AddChild(whole(t, tag)) })
 				}
