@@ -35,17 +35,20 @@ func TestEmptyLine(t *testing.T) {
 	}
 }
 
-// A response is good until the earliest of the times that it names.
+// Metadata is good until the earliest of the ends that its elements name.
 func TestEarliestEnd(t *testing.T) {
 	t.Parallel()
-	first, second := time.Unix(1000, 0), time.Unix(2000, 0)
-	for _, ends := range [][]time.Time{{first, second}, {second, first}} {
-		var r response
+	const first, second = "2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z"
+	for _, ends := range [][]string{{first, second}, {second, first}} {
+		var v validity
 		for _, end := range ends {
-			r.expireAt(end)
+			var err error
+			if v, err = v.narrow(validityXML{ValidUntil: end}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if !r.until.Equal(first) {
-			t.Errorf("of %v: until %v, want %v", ends, r.until, first)
+		if got := v.validUntil.UTC().Format(time.RFC3339); got != first {
+			t.Errorf("of %q: until %s, want %s", ends, got, first)
 		}
 	}
 }
