@@ -163,7 +163,7 @@ func limits(saml int) Limits {
 	return Limits{
 		Header: 32 << 10, HeaderTime: 10 * time.Second, Idle: 2 * time.Minute, Stall: time.Minute, Body: 1 << 30,
 		Connections: 10000, ConnectionsPerAddress: 1000, LoginsPerMinute: 300, SAML: saml, SAMLWaiting: 100,
-		Sessions: 20000, SessionMemory: 64 << 20,
+		Sessions: 20000, SessionMemory: 32 << 20,
 	}
 }
 

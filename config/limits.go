@@ -62,7 +62,7 @@ type Limits struct {
 	Sessions int `yaml:"sessions"`
 
 	// SessionMemory is what they may take in memory, about: at least 1MiB. Default:
-	// 64MiB.
+	// 32MiB.
 	SessionMemory Size `yaml:"session_memory"`
 }
 
@@ -122,7 +122,7 @@ func (r *report) checkLimits(c *Limits) {
 	r.number("limits.saml", &c.SAML, 0, 1)
 	r.number("limits.saml_waiting", &c.SAMLWaiting, 100, 0)
 	r.number("limits.sessions", &c.Sessions, 20000, 0)
-	r.size("limits.session_memory", &c.SessionMemory, 64<<20, 1<<20, 1<<40)
+	r.size("limits.session_memory", &c.SessionMemory, 32<<20, 1<<20, 1<<40)
 	if c.ConnectionsPerAddress > c.Connections {
 		r.add("limits.connections_per_address", "%d is more than the %d of connections; write that or less", c.ConnectionsPerAddress, c.Connections)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,9 +136,12 @@ type visitor struct {
 	gateway *Gateway  // by whose configuration this is
 	gap     uint64    // of the feed when it was read
 	read    time.Time // when
-	touched atomic.Int64
+	seen    time.Time // by the gateway's clock
 	passes  atomic.Pointer[[]pass]
 }
+
+// maxPasses is how many apps a visitor is remembered with. More are worked out anew.
+const maxPasses = 8
 
 // A pass is what an app means for a visitor.
 type pass struct {
@@ -167,6 +171,9 @@ func (v *visitor) pass(a *app) pass {
 	if p.allowed {
 		p.headers = a.identity(v.user)
 	}
+	if len(known) == maxPasses {
+		known = nil
+	}
 	// Two requests at once may each lose what the other has found.
 	known = append(known[:len(known):len(known)], p)
 	v.passes.Store(&known)
@@ -183,9 +190,11 @@ func (g *Gateway) visitor(r *http.Request, host string) (v *visitor, ok bool, er
 	}
 	old := g.known(sealed, host)
 	if gap, current := g.memory.feed.Current(); old != nil && current && old.gap == gap {
-		g.memory.hits.Add(1)
-		g.touchLater(old)
-		return old, true, nil
+		// Once in a while it is read again all the same: that notes its use.
+		if !g.sessions.Due(old.seen, g.now()) {
+			g.memory.hits.Add(1)
+			return old, true, nil
+		}
 	}
 	now := time.Now()
 	if old != nil && now.Sub(time.Unix(0, g.memory.failed.Load())) < retryStore && g.mayGoOn(old, now) {
@@ -209,19 +218,10 @@ func (g *Gateway) visitor(r *http.Request, host string) (v *visitor, ok bool, er
 // remember, or whose session may be over.
 func (g *Gateway) known(sealed, host string) *visitor {
 	v, ok := g.memory.visitors.Get(sealed)
-	if !ok || v.gateway != g || v.session.Host != host || !g.sessions.End(v.lately()).After(g.now()) {
+	if !ok || v.gateway != g || v.session.Host != host || !g.sessions.End(v.session).After(g.now()) {
 		return nil
 	}
 	return v
-}
-
-// lately returns the session as it was last used here.
-func (v *visitor) lately() session.Record {
-	s := v.session
-	if touched := time.Unix(0, v.touched.Load()); touched.After(s.Seen) {
-		s.Seen = touched
-	}
-	return s
 }
 
 // mayGoOn reports whether a visitor may go on while the store cannot be asked: for as
@@ -261,9 +261,12 @@ func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host st
 		if err := g.sessions.Touch(ctx, v.session); err != nil {
 			// A store that is full or read-only can still tell who is signed in.
 			g.log.Warn("session not touched", zap.String("host", host), zap.Error(err))
+		} else if now := g.now(); g.sessions.Due(v.session.Seen, now) {
+			v.session.Seen = now
 		}
 		if current {
-			g.memory.visitors.Put(sealed, v.session.Owner(), v, v.size(), since)
+			// A copy: the value is a piece of all that the request's head was.
+			g.memory.visitors.Put(strings.Clone(sealed), v.session.Owner(), v, v.size(), since)
 		}
 		return v, nil
 	})
@@ -299,48 +302,20 @@ func (g *Gateway) lookup(ctx context.Context, owner session.Owner, key, host str
 	if !ok || u.Blocked != nil {
 		return nil, false, g.sessions.Revoke(ctx, s)
 	}
-	v := &visitor{session: s, user: u, logName: g.users.LogName(u), gateway: g, read: now}
-	v.touched.Store(s.Seen.UnixNano())
-	if now := g.now(); g.sessions.Due(s.Seen, now) { // and our caller does
-		v.touched.Store(now.UnixNano())
-	}
-	return v, true, nil
-}
-
-// touchLater notes in the store that a session which we remember is in use, beside
-// the request.
-func (g *Gateway) touchLater(v *visitor) {
-	last := v.touched.Load()
-	now := g.now()
-	if !g.sessions.Due(time.Unix(0, last), now) || !v.touched.CompareAndSwap(last, now.UnixNano()) {
-		return
-	}
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		defer cancel()
-		s := v.session
-		s.Seen = time.Unix(0, last)
-		if err := g.sessions.Touch(ctx, s); err != nil {
-			g.log.Warn("session not touched", zap.String("host", s.Host), zap.Error(err))
-		}
-	}()
+	return &visitor{session: s, user: u.Slim(), logName: g.users.LogName(u), gateway: g, read: now, seen: g.now()}, true, nil
 }
 
 // size returns about what a visitor takes in memory, in bytes, with the headers for
 // one app.
 func (v *visitor) size() int {
-	n := 1024
-	s, u := &v.session, &v.user
-	for _, text := range []string{s.Key, s.Host, s.Directory, s.UserID, s.IdP, s.Login, s.Base, s.NameID, s.SessionIndex, u.UserName, u.ExternalID} {
-		n += len(text)
-	}
-	for _, names := range [][]string{u.Asserted, u.Groups, u.Groups, u.Entitlements, u.Entitlements} { // in the headers too
+	n := 1500
+	for _, names := range [][]string{v.user.Groups, v.user.Entitlements} {
 		for _, name := range names {
-			n += len(name) + 16
+			n += 2*len(name) + 17 // in the headers too
 		}
 	}
-	for name, values := range u.Attributes {
-		n += len(name) + 64
+	for name, values := range v.user.Attributes {
+		n += len(name) + 80
 		for _, value := range values {
 			n += len(value) + 16
 		}

@@ -164,6 +164,7 @@ func whole(t *testing.T, tag string) *etree.Element {
 		"samlp:Response":     `<samlp:Status><samlp:StatusCode/></samlp:Status>`,
 		"saml:Assertion":     `<saml:Issuer/><saml:Subject>` + wholeSubject + `</saml:Subject><saml:Conditions/>`,
 		"saml:Subject":       wholeSubject,
+		"ds:Reference":       `<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><ds:DigestValue/>`,
 		"xenc:EncryptedData": `<xenc:EncryptionMethod/><xenc:CipherData><xenc:CipherValue/></xenc:CipherData>`,
 	}[tag]
 	doc := etree.NewDocument()
