@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -63,13 +62,13 @@ func whole(ctx context.Context, c *redis.Client) error {
 	if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:6") {
 		return fmt.Errorf("cluster of %s: %q", c.Options().Addr, info)
 	}
-	shards, err := c.ClusterSlots(ctx).Result()
+	shards, err := c.ClusterShards(ctx).Result()
 	if err != nil {
 		return err
 	}
 	for _, s := range shards {
 		if len(s.Nodes) != 2 {
-			return fmt.Errorf("slots from %s on have %d nodes", strconv.Itoa(s.Start), len(s.Nodes))
+			return fmt.Errorf("slots %v have %d nodes", s.Slots, len(s.Nodes))
 		}
 	}
 	return nil
