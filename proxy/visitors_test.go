@@ -34,7 +34,7 @@ func (s *site) remembering(address string) *replica {
 	r := &replica{s: s, relay: testenv.NewRelay(s.t, address)}
 	rdb := redis.NewClient(&redis.Options{
 		Addr: r.relay.Addr, DialerRetries: 1, ContextTimeoutEnabled: true, MaxRetries: 1,
-		DialTimeout: 300 * time.Millisecond, ReadTimeout: 300 * time.Millisecond, WriteTimeout: 300 * time.Millisecond,
+		DialTimeout: 400 * time.Millisecond, ReadTimeout: 400 * time.Millisecond, WriteTimeout: 400 * time.Millisecond,
 	})
 	s.t.Cleanup(func() { rdb.Close() })
 	users, err := provision.New(rdb, s.cfg.Redis.KeyPrefix, s.cfg)
@@ -263,7 +263,7 @@ func TestOneLoad(t *testing.T) {
 		s := newSite(t, rdb, setup{})
 		cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
 		r := s.remembering(rdb.(*redis.Client).Options().Addr)
-		r.relay.Slow(200 * time.Millisecond)
+		r.relay.Slow(60 * time.Millisecond)
 		hook := new(loadHook)
 		r.rdb.AddHook(hook)
 		var all sync.WaitGroup

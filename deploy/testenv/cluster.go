@@ -62,6 +62,13 @@ func whole(ctx context.Context, c *redis.Client) error {
 	if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:6") {
 		return fmt.Errorf("cluster of %s: %q", c.Options().Addr, info)
 	}
+	role, err := c.Info(ctx, "replication").Result()
+	if err != nil {
+		return err
+	}
+	if strings.Contains(role, "role:slave") && !strings.Contains(role, "master_link_status:up") {
+		return fmt.Errorf("replica %s has not yet what its master has", c.Options().Addr)
+	}
 	shards, err := c.ClusterShards(ctx).Result()
 	if err != nil {
 		return err
