@@ -290,12 +290,14 @@ func (s *Server) info(ctx context.Context) (string, error) {
 	return rdb.Info(ctx, "server").Result()
 }
 
-func newClient(addr string) *redis.Client {
-	return redis.NewClient(&redis.Options{
+func newClient(addr string) *redis.Client { return redis.NewClient(clientOptions(addr)) }
+
+func clientOptions(addr string) *redis.Options {
+	return &redis.Options{
 		Addr:                     addr,
 		ContextTimeoutEnabled:    true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	}
 }
 
 // freePort tries ports that the system does not hand out by itself: such a one would
