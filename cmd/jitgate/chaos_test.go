@@ -55,7 +55,7 @@ admin: {socket: gate-%[2]d.sock, listen: "127.0.0.1:%[3]d"}
 drain: 500ms
 session: {keys: ["file:session.key"]}
 saml: {key_file: sp.key, cert_file: sp.crt}
-redis: {addresses: [%[4]q]}
+redis: %[4]s
 limits: {logins_per_minute: 1000000}
 attributes: [{name: userName}, {name: department}]
 directories: [{name: acme, domains: [acme.example]}]
@@ -68,21 +68,21 @@ apps:
   - {name: any, path: /, upstream: %[5]q, allow: {any_user: true}, headers: {preset: forwarded}}
 `
 
-// A chaosSite is three gateways, each a process with its own way to one Redis, and a
-// balancer before them.
+// A chaosSite is three gateways, each a process, and a balancer before them.
 type chaosSite struct {
 	t     *testing.T
 	base  string // of the balancer, and what visitors see
 	gates []*chaosGate
-	store *testenv.Server
 	idp   *samltest.IdP
 	began time.Time
+	stop  chan struct{} // closed when it is over
 
 	transport *http.Transport
 
 	mu     sync.Mutex
 	faults []string  // the time line
 	until  time.Time // up to when what is asked may find no answer
+	unsure []span    // in which what was acknowledged may get lost
 	wrong  []string
 	done   map[string]int // how often each thing was done and acknowledged
 }
@@ -92,11 +92,14 @@ type chaosGate struct {
 	address, admin string
 	port           int
 	file, socket   string
-	relay          *testenv.Relay
 	process        *testenv.Server
 }
 
-func newChaosSite(t *testing.T) *chaosSite {
+// A span is a time from one moment to another; to is zero while it lasts.
+type span struct{ from, to time.Time }
+
+// newChaosSite starts the gateways. Redis returns what their configurations say of it.
+func newChaosSite(t *testing.T, redis func(gate int) string) *chaosSite {
 	t.Helper()
 	first, err := freePorts(7)
 	if err != nil {
@@ -104,7 +107,7 @@ func newChaosSite(t *testing.T) *chaosSite {
 	}
 	dir := newSite(t).dir
 	s := &chaosSite{
-		t: t, base: fmt.Sprintf("http://127.0.0.1:%d", first), store: testenv.RedisServer(t), began: time.Now(),
+		t: t, base: fmt.Sprintf("http://127.0.0.1:%d", first), began: time.Now(), stop: make(chan struct{}),
 		transport: &http.Transport{MaxIdleConnsPerHost: 100, ResponseHeaderTimeout: waitLimit}, done: make(map[string]int),
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
@@ -118,18 +121,15 @@ func newChaosSite(t *testing.T) *chaosSite {
 	if err := os.WriteFile(filepath.Join(dir, "idp.xml"), metadata, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		json.NewEncoder(w).Encode(told{r.Header.Get("X-Forwarded-User"), r.Header.Get("X-Forwarded-Groups")})
-	}))
+	upstream := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(upstream.Close)
 	for i := range 3 {
 		port := first + 1 + 2*i
 		g := &chaosGate{
 			number: i, port: port, address: fmt.Sprintf("127.0.0.1:%d", port), admin: fmt.Sprintf("http://127.0.0.1:%d", port+1),
 			file: filepath.Join(dir, fmt.Sprintf("jitgate-%d.yaml", i)), socket: filepath.Join(dir, fmt.Sprintf("gate-%d.sock", port)),
-			relay: testenv.NewRelay(t, s.store.Addr),
 		}
-		text := fmt.Sprintf(chaosConfig, s.base, port, port+1, g.relay.Addr, upstream.URL)
+		text := fmt.Sprintf(chaosConfig, s.base, port, port+1, redis(i), upstream.URL)
 		if err := os.WriteFile(g.file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -142,6 +142,16 @@ func newChaosSite(t *testing.T) *chaosSite {
 
 // told is who the upstream is told that asks.
 type told struct{ User, Groups string }
+
+// serve is the upstream. The query says who asks, and whether the session is over: so
+// that it is seen here too, if the answer does not arrive.
+func (s *chaosSite) serve(w http.ResponseWriter, r *http.Request) {
+	got := told{r.Header.Get("X-Forwarded-User"), r.Header.Get("X-Forwarded-Groups")}
+	if as := r.FormValue("as"); got.User != as || r.FormValue("over") != "" {
+		s.report("%s reached the upstream as %q; %s", as, got.User, r.URL.RawQuery)
+	}
+	json.NewEncoder(w).Encode(got)
+}
 
 func (s *chaosSite) start(g *chaosGate) {
 	g.process = testenv.Program(s.t, g.port, "jitgate", "serve", "-c", g.file)
@@ -215,9 +225,32 @@ func (s *chaosSite) fault(what string, over bool) {
 	}
 }
 
+// confirmed reports whether what was acknowledged at a time is not lost, whatever
+// happens to Redis.
+func (s *chaosSite) confirmed(at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.unsure {
+		if !at.Before(u.from) && (u.to.IsZero() || at.Before(u.to)) {
+			return false
+		}
+	}
+	return true
+}
+
+// A question is a request to the balancer or, with gate >= 0, to that gateway itself.
+type question struct {
+	gate         int
+	method, path string
+	cookies      string
+	navigating   bool // as a browser that goes to a page
+	form         url.Values
+}
+
 // An answer is what came back.
 type answer struct {
 	status  int
+	code    string // of the error
 	told    told
 	cookie  string // the session that it sets
 	cleared bool   // or takes away
@@ -225,22 +258,25 @@ type answer struct {
 	retry   string
 }
 
-// ask sends a request to the balancer or, with gate >= 0, to that gateway itself.
-func (s *chaosSite) ask(gate int, method, path, cookies string, form url.Values) (answer, error) {
+// ask sends a request.
+func (s *chaosSite) ask(q question) (answer, error) {
 	target := s.base
-	if gate >= 0 {
-		target = "http://" + s.gates[gate].address
+	if q.gate >= 0 {
+		target = "http://" + s.gates[q.gate].address
 	}
-	req, err := http.NewRequest(method, target+path, strings.NewReader(form.Encode()))
+	req, err := http.NewRequest(q.method, target+q.path, strings.NewReader(q.form.Encode()))
 	if err != nil {
 		return answer{}, err
 	}
 	req.Host = strings.TrimPrefix(s.base, "http://")
 	req.Header.Set("Accept", "application/json")
-	if method == http.MethodPost {
+	if q.navigating {
+		req.Header.Set("Accept", "text/html")
+	}
+	if q.method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	req.Header.Set("Cookie", cookies)
+	req.Header.Set("Cookie", q.cookies)
 	res, err := s.transport.RoundTrip(req)
 	if err != nil {
 		return answer{}, err
@@ -256,10 +292,14 @@ func (s *chaosSite) ask(gate int, method, path, cookies string, form url.Values)
 			a.cookie, a.cleared = c.Value, c.MaxAge < 0
 		}
 	}
-	if res.StatusCode == http.StatusOK && strings.HasPrefix(path, "/page") {
-		err = json.Unmarshal(body, &a.told)
+	if res.StatusCode == http.StatusOK && strings.HasPrefix(q.path, "/page") {
+		return a, json.Unmarshal(body, &a.told)
 	}
-	return a, err
+	var failed struct{ Error string }
+	if json.Unmarshal(body, &failed) == nil {
+		a.code = failed.Error
+	}
+	return a, nil
 }
 
 // signIn signs somebody in and returns the value of their cookie. Old is that of the
@@ -275,7 +315,7 @@ func (s *chaosSite) signIn(name, department, old string) (string, error) {
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusSeeOther {
-		return "", fmt.Errorf("begin: %d", res.StatusCode)
+		return "", fmt.Errorf("beginning: %w", refusal{status: res.StatusCode})
 	}
 	cookies := []string{"jitgate=" + old}
 	for _, c := range res.Cookies() {
@@ -286,12 +326,20 @@ func (s *chaosSite) signIn(name, department, old string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a, err := s.ask(-1, http.MethodPost, "/.jitgate/saml/acme/acs", strings.Join(cookies, "; "), form)
+	a, err := s.ask(question{gate: -1, method: http.MethodPost, path: "/.jitgate/saml/acme/acs", cookies: strings.Join(cookies, "; "), form: form})
 	if err == nil && (a.status != http.StatusSeeOther || a.cookie == "") {
-		err = fmt.Errorf("finish: %d", a.status)
+		err = fmt.Errorf("finishing: %w", refusal{a.status, a.code})
 	}
 	return a.cookie, err
 }
+
+// A refusal is an answer that does not say yes.
+type refusal struct {
+	status int
+	code   string
+}
+
+func (r refusal) Error() string { return fmt.Sprintf("%s: %d", r.code, r.status) }
 
 // admin asks a gateway over its socket.
 func (s *chaosSite) admin(gate int, method, path string, into any) error {
@@ -316,59 +364,56 @@ func (s *chaosSite) admin(gate int, method, path string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-// disturb has one fault happen, from its beginning to its end.
-func (s *chaosSite) disturb(r *rand.Rand, stop <-chan struct{}) {
-	g := s.gates[r.IntN(len(s.gates))]
-	pause := func(d time.Duration) {
-		select {
-		case <-time.After(d):
-		case <-stop:
-		}
-	}
-	long := 500*time.Millisecond + time.Duration(r.Int64N(int64(1500*time.Millisecond)))
-	switch r.IntN(4) {
-	case 0:
-		s.fault(fmt.Sprintf("gateway %d is killed", g.number), false)
-		syscall.Kill(g.process.PID, syscall.SIGKILL)
-		g.process.Stop()
-		pause(long)
-		s.start(g)
-		s.fault(fmt.Sprintf("gateway %d is back", g.number), true)
-	case 1:
-		s.fault(fmt.Sprintf("gateway %d is told to end", g.number), false)
-		syscall.Kill(g.process.PID, syscall.SIGTERM)
-		testenv.Eventually(s.t, func() error {
-			if c, err := net.Dial("tcp", strings.TrimPrefix(g.admin, "http://")); err == nil {
-				c.Close()
-				return errors.New("it runs on")
-			}
-			return nil
-		})
-		g.process.Stop()
-		s.start(g)
-		s.fault(fmt.Sprintf("gateway %d is back", g.number), true)
-	case 2:
-		s.fault(fmt.Sprintf("gateway %d is cut off from Redis", g.number), false)
-		g.relay.Cut()
-		pause(2 * long)
-		g.relay.Mend()
-		s.fault(fmt.Sprintf("gateway %d reaches Redis again", g.number), true)
-	case 3:
-		s.fault("Redis is paused", false)
-		s.store.Pause()
-		pause(3 * time.Second)
-		s.store.Resume()
-		s.fault("Redis goes on", true)
+// pause waits, unless all is over.
+func (s *chaosSite) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-s.stop:
 	}
 }
 
-// recover waits until every gateway lets a visitor through again.
+// A fault happens from its beginning to its end.
+type fault func(r *rand.Rand)
+
+// some returns how long something is to last.
+func some(r *rand.Rand) time.Duration {
+	return 500*time.Millisecond + time.Duration(r.Int64N(int64(1500*time.Millisecond)))
+}
+
+// kill kills a gateway and starts it again.
+func (s *chaosSite) kill(r *rand.Rand) {
+	g := s.gates[r.IntN(len(s.gates))]
+	s.fault(fmt.Sprintf("gateway %d is killed", g.number), false)
+	g.process.Stop()
+	s.pause(some(r))
+	s.start(g)
+	s.fault(fmt.Sprintf("gateway %d is back", g.number), true)
+}
+
+// restart has a gateway end by itself, and starts it again.
+func (s *chaosSite) restart(r *rand.Rand) {
+	g := s.gates[r.IntN(len(s.gates))]
+	s.fault(fmt.Sprintf("gateway %d is told to end", g.number), false)
+	syscall.Kill(g.process.PID, syscall.SIGTERM)
+	testenv.Eventually(s.t, func() error {
+		if c, err := net.Dial("tcp", strings.TrimPrefix(g.admin, "http://")); err == nil {
+			c.Close()
+			return errors.New("it runs on")
+		}
+		return nil
+	})
+	g.process.Stop()
+	s.start(g)
+	s.fault(fmt.Sprintf("gateway %d is back", g.number), true)
+}
+
+// recover waits until every gateway lets the probe through again.
 func (s *chaosSite) recover(cookie string) {
 	limit := chaosRecovery * slower()
 	began := time.Now()
 	for _, g := range s.gates {
 		testenv.Eventually(s.t, func() error {
-			a, err := s.ask(g.number, http.MethodGet, "/page", "jitgate="+cookie, nil)
+			a, err := s.ask(question{gate: g.number, method: http.MethodGet, path: "/page?as=probe", cookies: "jitgate=" + cookie})
 			if err == nil && a.status != http.StatusOK {
 				err = fmt.Errorf("gateway %d: %d", g.number, a.status)
 			}
@@ -384,55 +429,95 @@ func (s *chaosSite) recover(cookie string) {
 // be, or as somebody else, and nobody loses a session or what they are.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	length, seed := chaosTime, uint64(time.Now().UnixNano())
+	store := testenv.RedisServer(t)
+	var relays []*testenv.Relay
+	for range 3 {
+		relays = append(relays, testenv.NewRelay(t, store.Addr))
+	}
+	s := newChaosSite(t, func(gate int) string { return fmt.Sprintf("{addresses: [%q]}", relays[gate].Addr) })
+	s.run(s.kill, s.restart, func(r *rand.Rand) {
+		i := r.IntN(len(relays))
+		s.fault(fmt.Sprintf("gateway %d is cut off from Redis", i), false)
+		relays[i].Cut()
+		s.pause(2 * some(r))
+		relays[i].Mend()
+		s.fault(fmt.Sprintf("gateway %d reaches Redis again", i), true)
+	}, func(*rand.Rand) {
+		s.fault("Redis is paused", false)
+		store.Pause()
+		s.pause(3 * time.Second)
+		store.Resume()
+		s.fault("Redis goes on", true)
+	})
+}
+
+// chaosPlan returns for how long there is to be chaos, and what it follows from.
+func chaosPlan(t *testing.T) (length time.Duration, seed uint64) {
+	t.Helper()
+	length, seed = chaosTime, uint64(time.Now().UnixNano())
+	var err error
 	if text := os.Getenv("JITGATE_CHAOS"); text != "" {
-		var err error
 		if length, err = time.ParseDuration(text); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if text := os.Getenv("JITGATE_CHAOS_SEED"); text != "" {
-		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s := newChaosSite(t)
+	t.Logf("JITGATE_CHAOS_SEED=%d", seed)
+	return length, seed
+}
+
+// run lets people come and go while one fault after the other happens, each kind of
+// them once in a round, and says what was wrong.
+func (s *chaosSite) run(faults ...fault) {
+	s.t.Helper()
+	length, seed := chaosPlan(s.t)
 	var probe string
-	testenv.Eventually(t, func() (err error) {
+	testenv.Eventually(s.t, func() (err error) {
 		probe, err = s.signIn("probe", "red", "")
 		return err
 	})
-	stop := make(chan struct{})
 	var busy sync.WaitGroup
 	visitors := make([]*chaosVisitor, chaosPeople)
 	for i := range visitors {
 		v := &chaosVisitor{s: s, name: fmt.Sprintf("u%d", i), r: rand.New(rand.NewPCG(seed, uint64(i)))}
 		visitors[i] = v
-		busy.Go(func() { v.live(stop) })
+		busy.Go(func() { v.live(s.stop) })
 	}
+	end := sync.OnceFunc(func() { close(s.stop); busy.Wait() })
+	defer end()
 	r := rand.New(rand.NewPCG(seed, 1<<32))
-	for end := time.Now().Add(length); time.Now().Before(end) && !t.Failed(); {
-		s.disturb(r, stop)
-		s.recover(probe)
-		select {
-		case <-time.After(time.Duration(r.Int64N(int64(time.Second)))):
-		case <-stop:
+	for over := time.Now().Add(length); time.Now().Before(over); {
+		for _, i := range r.Perm(len(faults)) {
+			if time.Now().After(over) {
+				break
+			}
+			s.pause(time.Duration(r.Int64N(int64(time.Second))))
+			faults[i](r)
+			s.recover(probe)
 		}
 	}
-	close(stop)
-	busy.Wait()
+	end()
 	for _, v := range visitors {
 		v.last()
 	}
-	t.Logf("seed %d: %v", seed, s.done)
+	s.verdict()
+}
+
+// verdict fails the test if something was wrong.
+func (s *chaosSite) verdict() {
+	s.t.Helper()
+	s.t.Log(s.done)
 	for _, what := range []string{"passed", "kept out", "signed in", "signed out", "revoked", "blocked"} {
 		if s.done[what] == 0 {
-			t.Errorf("nobody has %s", what)
+			s.t.Errorf("nobody has %s", what)
 		}
 	}
 	if len(s.wrong) > 0 {
-		t.Errorf("seed %d: %d things went wrong:\n%s\nwhat happened:\n%s", seed, len(s.wrong),
+		s.t.Errorf("%d things went wrong:\n%s\nwhat happened:\n%s", len(s.wrong),
 			strings.Join(s.wrong[:min(len(s.wrong), 20)], "\n"), strings.Join(s.faults, "\n"))
 	}
 }

@@ -16,9 +16,13 @@ type chaosVisitor struct {
 	r    *rand.Rand
 	id   string // of the user, once it is known
 
-	cookie string // of the session; "": none
-	sure   bool   // that it is alive
+	cookie string    // of the session; "": none
+	sure   bool      // that it is alive
+	signed time.Time // when that was acknowledged
 	dead   []deadCookie
+
+	first     time.Time // when it was acknowledged that the user is known
+	unblocked time.Time // when it was that they may sign in again
 
 	may   []string  // departments that the user may have
 	was   []string  // those that it may have had before
@@ -66,6 +70,7 @@ func (v *chaosVisitor) signIn() {
 	cookie, err := v.s.signIn(v.name, department, v.cookie)
 	now := time.Now()
 	if err != nil {
+		v.refused(err)
 		// It may have been done, up to any point.
 		if !slices.Contains(v.may, department) {
 			v.may = append(v.may, department)
@@ -75,10 +80,32 @@ func (v *chaosVisitor) signIn() {
 	}
 	v.s.count("signed in")
 	v.end(now)
-	v.cookie, v.sure = cookie, true
-	v.was, v.since = v.may, now
+	v.cookie, v.sure, v.signed = cookie, true, now
+	if v.first.IsZero() || !v.s.confirmed(v.first) {
+		v.first, v.id = now, "" // the user may be a new one
+	}
+	if v.s.confirmed(v.since) {
+		v.was = nil
+	}
+	v.was, v.since = append(v.was, v.may...), now
 	v.may = []string{department}
 }
+
+// refused takes note of a sign-in that was not acknowledged.
+func (v *chaosVisitor) refused(err error) {
+	var r refusal
+	if !errors.As(err, &r) || r.status == http.StatusServiceUnavailable || r.status == http.StatusBadGateway {
+		return
+	}
+	if r.code == "user_blocked" && !v.s.confirmed(v.unblocked) {
+		v.unblock() // what did it has got lost
+		return
+	}
+	v.s.report("%s: signing in: %v", v.name, err)
+}
+
+// alive reports whether the session is alive for certain.
+func (v *chaosVisitor) alive() bool { return v.sure && v.s.confirmed(v.signed) }
 
 // end notes that the session was ended.
 func (v *chaosVisitor) end(at time.Time) {
@@ -91,12 +118,13 @@ func (v *chaosVisitor) end(at time.Time) {
 // browse asks for a page.
 func (v *chaosVisitor) browse() {
 	began := time.Now()
-	a, err := v.s.ask(v.gate(), http.MethodGet, "/page", "jitgate="+v.cookie, nil)
+	q := question{gate: v.gate(), method: http.MethodGet, path: "/page?as=" + v.name, cookies: "jitgate=" + v.cookie, navigating: v.r.IntN(2) == 0}
+	a, err := v.s.ask(q)
 	if err != nil || a.status == http.StatusBadGateway {
 		v.unanswered(began, "a page")
 		return
 	}
-	if a.cookie != "" && v.sure {
+	if (a.cookie != "" || a.cleared) && v.alive() {
 		v.s.report("%s: the cookie of a session that is alive is changed, cleared: %v", v.name, a.cleared)
 	}
 	switch a.status {
@@ -108,9 +136,9 @@ func (v *chaosVisitor) browse() {
 			v.s.report("%s: 503 without Retry-After", v.name)
 		}
 		v.unanswered(began, "a page")
-	case http.StatusUnauthorized:
-		if v.sure {
-			v.s.report("%s: 401 with a session that is alive", v.name)
+	case http.StatusUnauthorized, http.StatusFound, http.StatusSeeOther:
+		if v.alive() {
+			v.s.report("%s: %d with a session that is alive", v.name, a.status)
 		}
 		v.end(time.Now())
 	default:
@@ -121,7 +149,7 @@ func (v *chaosVisitor) browse() {
 // check looks at who the upstream was told that the visitor is.
 func (v *chaosVisitor) check(got told, began time.Time) {
 	allowed := v.may
-	if began.Before(v.since.Add(chaosSpread * slower())) {
+	if began.Before(v.since.Add(chaosSpread*slower())) || !v.s.confirmed(v.since) {
 		allowed = append(slices.Clone(v.may), v.was...)
 	}
 	if got.User != v.name || !slices.Contains(allowed, got.Groups) {
@@ -140,10 +168,10 @@ func (v *chaosVisitor) unanswered(began time.Time, what string) {
 func (v *chaosVisitor) tryDead() {
 	c := v.dead[v.r.IntN(len(v.dead))]
 	began := time.Now()
-	if began.Before(c.at.Add(chaosSpread * slower())) {
+	if began.Before(c.at.Add(chaosSpread*slower())) || !v.s.confirmed(c.at) {
 		return
 	}
-	a, err := v.s.ask(v.gate(), http.MethodGet, "/page", "jitgate="+c.value, nil)
+	a, err := v.s.ask(question{gate: v.gate(), method: http.MethodGet, path: "/page?over=1&as=" + v.name, cookies: "jitgate=" + c.value})
 	switch {
 	case err != nil:
 	case a.status == http.StatusOK:
@@ -164,12 +192,14 @@ func (v *chaosVisitor) done(what string, err error) {
 }
 
 func (v *chaosVisitor) signOut() {
-	a, err := v.s.ask(-1, http.MethodPost, "/.jitgate/logout", "jitgate="+v.cookie, nil)
+	a, err := v.s.ask(question{gate: -1, method: http.MethodPost, path: "/.jitgate/logout", cookies: "jitgate=" + v.cookie})
 	if err == nil && a.status >= 400 {
 		err = errors.New("refused")
 	}
 	v.done("signed out", err)
 }
+
+var errNoUser = errors.New("no such user")
 
 // userID returns the user's ID.
 func (v *chaosVisitor) userID(gate int) (string, error) {
@@ -181,10 +211,10 @@ func (v *chaosVisitor) userID(gate int) (string, error) {
 		return "", err
 	}
 	if len(found.Users) != 1 {
-		if v.sure {
+		if v.alive() {
 			v.s.report("%s is %d users", v.name, len(found.Users))
 		}
-		return "", errors.New("no such user")
+		return "", errNoUser
 	}
 	v.id = found.Users[0].ID
 	return v.id, nil
@@ -209,21 +239,42 @@ func (v *chaosVisitor) block() {
 	}
 	var a any
 	v.done("blocked", v.s.admin(gate, http.MethodPost, "/users/"+id+"/block?directory=acme", &a))
+	v.unblock()
+}
+
+// unblock lets the user sign in again, by the first gateway that can.
+func (v *chaosVisitor) unblock() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for v.s.admin(v.r.IntN(len(v.s.gates)), http.MethodDelete, "/users/"+id+"/block?directory=acme", &a) != nil {
-		<-tick.C // until one of the gateways can
+	for limit := time.Now().Add(waitLimit * slower()); time.Now().Before(limit); <-tick.C {
+		gate := v.r.IntN(len(v.s.gates))
+		id, err := v.userID(gate)
+		if err == nil {
+			var a any
+			err = v.s.admin(gate, http.MethodDelete, "/users/"+id+"/block?directory=acme", &a)
+		}
+		if err == nil {
+			v.unblocked = time.Now()
+			return
+		}
+		if !v.s.confirmed(v.first) {
+			v.id = "" // the user may have got lost
+		}
+		if v.id == "" && errors.Is(err, errNoUser) {
+			return
+		}
 	}
+	v.s.report("%s: nobody can unblock the user", v.name)
 }
 
 // last looks whether all is there that has to be, when all is well.
 func (v *chaosVisitor) last() {
-	if v.sure {
+	if v.alive() {
 		if v.browse(); v.cookie == "" {
 			v.s.report("%s has lost a session", v.name)
 		}
 	}
-	if v.id != "" {
+	if v.id != "" && v.s.confirmed(v.first) {
 		before := v.id
 		v.id = ""
 		if id, err := v.userID(0); err != nil || id != before {
