@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	patience   = 10 * time.Minute       // of Sentinels with a server that does not answer
-	impatience = 500 * time.Millisecond // when they are to act
+	patience   = 10 * time.Minute // of Sentinels with a server that does not answer
+	impatience = time.Second      // when they are to act
 )
 
 // A Replicated is a Redis master with two replicas, watched by three Sentinels, two of
@@ -84,7 +84,7 @@ func (r *Replicated) hurry(sentinel *Node) {
 	r.t.Helper()
 	until(r.t, func(ctx context.Context) error {
 		return ask(ctx, sentinel, func(ctx context.Context, c *redis.SentinelClient) error {
-			cmd := redis.NewStatusCmd(ctx, "sentinel", "debug", "publish-period", "500", "info-period", "500")
+			cmd := redis.NewStatusCmd(ctx, "sentinel", "debug", "publish-period", "1000", "info-period", "500")
 			_ = c.Process(ctx, cmd)
 			return cmd.Err()
 		})
