@@ -475,6 +475,11 @@ func chaosPlan(t *testing.T) (length time.Duration, seed uint64) {
 func (s *chaosSite) run(faults ...fault) {
 	s.t.Helper()
 	length, seed := chaosPlan(s.t)
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("what happened:\n%s", strings.Join(s.faults, "\n"))
+		}
+	})
 	var probe string
 	testenv.Eventually(s.t, func() (err error) {
 		probe, err = s.signIn("probe", "red", "")
@@ -517,7 +522,6 @@ func (s *chaosSite) verdict() {
 		}
 	}
 	if len(s.wrong) > 0 {
-		s.t.Errorf("%d things went wrong:\n%s\nwhat happened:\n%s", len(s.wrong),
-			strings.Join(s.wrong[:min(len(s.wrong), 20)], "\n"), strings.Join(s.faults, "\n"))
+		s.t.Errorf("%d things went wrong:\n%s", len(s.wrong), strings.Join(s.wrong[:min(len(s.wrong), 20)], "\n"))
 	}
 }

@@ -23,6 +23,7 @@ type chaosVisitor struct {
 
 	first     time.Time // when it was acknowledged that the user is known
 	unblocked time.Time // when it was that they may sign in again
+	locked    bool      // whether that is still to be done
 
 	may   []string  // departments that the user may have
 	was   []string  // those that it may have had before
@@ -97,7 +98,7 @@ func (v *chaosVisitor) refused(err error) {
 	if !errors.As(err, &r) || r.status == http.StatusServiceUnavailable || r.status == http.StatusBadGateway {
 		return
 	}
-	if r.code == "user_blocked" && !v.s.confirmed(v.unblocked) {
+	if r.code == "user_blocked" && (v.locked || !v.s.confirmed(v.unblocked)) {
 		v.unblock() // what did it has got lost
 		return
 	}
@@ -244,6 +245,7 @@ func (v *chaosVisitor) block() {
 
 // unblock lets the user sign in again, by the first gateway that can.
 func (v *chaosVisitor) unblock() {
+	v.locked = true
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for limit := time.Now().Add(waitLimit * slower()); time.Now().Before(limit); <-tick.C {
@@ -254,13 +256,13 @@ func (v *chaosVisitor) unblock() {
 			err = v.s.admin(gate, http.MethodDelete, "/users/"+id+"/block?directory=acme", &a)
 		}
 		if err == nil {
-			v.unblocked = time.Now()
+			v.locked, v.unblocked = false, time.Now()
 			return
 		}
 		if !v.s.confirmed(v.first) {
 			v.id = "" // the user may have got lost
 		}
-		if v.id == "" && errors.Is(err, errNoUser) {
+		if v.id == "" && errors.Is(err, errNoUser) { // says a master, maybe an old one
 			return
 		}
 	}
