@@ -27,7 +27,7 @@ func TestSentinelFailover(t *testing.T) {
 	replica := testenv.RedisServer(t, "--replicaof", host, port)
 	sentinel := testenv.Sentinel(t, "gate", master)
 	idp, site := localIdP(t), newSite(t)
-	g := site.start("127.0.0.1", 0, fmt.Sprintf(oneIdP, fmt.Sprintf(`{addresses: [%q], master_name: gate}`, sentinel.Addr), idp.EntityID(), echoUpstream(t).URL))
+	g := site.start("127.0.0.1", 0, "limits: {logins_per_minute: 1000000}\n"+fmt.Sprintf(oneIdP, fmt.Sprintf(`{addresses: [%q], master_name: gate}`, sentinel.Addr), idp.EntityID(), echoUpstream(t).URL))
 	introduceSP(t, idp, g.file)
 	s := &chaosSite{t: t, base: g.base, idp: idp, transport: &http.Transport{MaxIdleConnsPerHost: 10}}
 	t.Cleanup(s.transport.CloseIdleConnections)
@@ -64,6 +64,8 @@ func TestSentinelFailover(t *testing.T) {
 			}
 		})
 	}
+	end := sync.OnceFunc(func() { close(stop); signing.Wait() })
+	defer end()
 	for _, next := range []string{replica.Addr, master.Addr} {
 		before := signedIn.Load()
 		testenv.Eventually(t, func() error { return asks.Failover(t.Context(), "gate").Err() }) // it has to have seen the replica
@@ -75,8 +77,7 @@ func TestSentinelFailover(t *testing.T) {
 			return nil
 		})
 	}
-	close(stop)
-	signing.Wait()
+	end()
 	t.Logf("%d signed in, %d got 503", signedIn.Load(), refused.Load())
 	output(t, "check", "-c", g.file, "--online") // records and indexes agree
 }
