@@ -198,7 +198,10 @@ func startServer(args []string) (*Server, error) {
 			return nil, err
 		}
 		argv := []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-			"--save", "", "--appendonly", "no", "--dir", os.TempDir()}
+			"--save", "", "--appendonly", "no", "--dir", os.TempDir(),
+			// What one writes when it is replicated, the next one must not read at its start.
+			"--dbfilename", rand.Text() + ".rdb", "--rdb-del-sync-files", "yes",
+			"--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--repl-diskless-load", "on-empty-db"}
 		s, err := launch(port, append(argv, args...))
 		if err != nil {
 			return nil, err
