@@ -13,10 +13,11 @@ import (
 )
 
 // BenchmarkForward compares the gateway with a bare ReverseProxy, both asked in
-// the process, with a body of 1 KiB from a real upstream: a public path costs no
-// look at the store, a protected one two.
+// the process, with a body of 1 KiB from a real upstream: a public path, a session
+// that is remembered, and one that the store is asked for each time.
 func BenchmarkForward(b *testing.B) {
-	s := newSite(b, testenv.Client(b, testenv.Embedded(b).Addr()), setup{})
+	address := testenv.Embedded(b).Addr()
+	s := newSite(b, testenv.Client(b, address), setup{})
 	s.upstream.answer(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, strings.Repeat("x", 1024)) })
 	cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
 	upstream, err := url.Parse(s.upstream.URL)
@@ -25,7 +26,7 @@ func BenchmarkForward(b *testing.B) {
 	}
 	bare := &httputil.ReverseProxy{
 		Rewrite:    func(pr *httputil.ProxyRequest) { pr.SetURL(upstream); pr.SetXForwarded() },
-		Transport:  s.transport,
+		Transport:  &http.Transport{MaxIdleConnsPerHost: 512},
 		BufferPool: s.buffers,
 	}
 	for _, bench := range []struct {
@@ -34,7 +35,8 @@ func BenchmarkForward(b *testing.B) {
 	}{
 		{"bare", "/x", bare},
 		{"public", "/public/x", s.Gateway},
-		{"session", "/x", s.Gateway},
+		{"session", "/x", s.remembering(address).Gateway},
+		{"session from the store", "/x", s.Gateway},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			server := httptest.NewServer(bench.handler)

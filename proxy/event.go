@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
@@ -76,19 +77,38 @@ func (g *Gateway) finish(ev *event, w *recorder, r *http.Request) {
 	case status == 0:
 		status = http.StatusOK
 	}
-	fields := []zap.Field{
-		zap.String("id", ev.id), zap.String("method", r.Method), zap.String("host", ev.host), zap.String("path", r.URL.EscapedPath()),
-		zap.String("app", ev.app), zap.Int("status", status), zap.Int64("bytes", w.bytes),
-		zap.Float64("duration_ms", float64(g.now().Sub(ev.start).Microseconds())/1000),
-		zap.String("user", ev.user), zap.String("code", ev.code), zap.String("client", ev.client),
-	}
-	if ev.err != nil {
-		fields = append(fields, zap.String("error", ev.err.Error()))
-	}
-	g.requests.Info("request", fields...)
+	g.requests.Info("request", zap.Inline(&line{ev, r, status, w.bytes, g.now()}))
 	if panicked != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// A line is what the log says of a request. As one field it costs less than as many.
+type line struct {
+	*event
+	request *http.Request
+	status  int
+	bytes   int64
+	end     time.Time
+}
+
+// MarshalLogObject is what makes it a [zapcore.ObjectMarshaler].
+func (l *line) MarshalLogObject(to zapcore.ObjectEncoder) error {
+	to.AddString("id", l.id)
+	to.AddString("method", l.request.Method)
+	to.AddString("host", l.host)
+	to.AddString("path", l.request.URL.EscapedPath())
+	to.AddString("app", l.app)
+	to.AddInt64("status", int64(l.status))
+	to.AddInt64("bytes", l.bytes)
+	to.AddFloat64("duration_ms", float64(l.end.Sub(l.start).Microseconds())/1000)
+	to.AddString("user", l.user)
+	to.AddString("code", l.code)
+	to.AddString("client", l.client)
+	if l.err != nil {
+		to.AddString("error", l.err.Error())
+	}
+	return nil
 }
 
 // logLogin logs, and counts, what came of a response from an identity provider.
@@ -132,10 +152,16 @@ func clientOf(r *http.Request, trusted []netip.Prefix) (client, forwarded string
 	if !ok {
 		return "", ""
 	}
-	hops := []string{peer.String()}
+	isTrusted := func() bool {
+		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer) })
+	}
+	if client = peer.String(); !isTrusted() {
+		return client, client
+	}
+	hops := []string{client}
 	list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(list) {
-		if !slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+		if !isTrusted() {
 			break
 		}
 		if peer, ok = parseAddr(strings.TrimSpace(hop)); !ok {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/proxy/wire"
 )
 
 // watchEvery is how often an open websocket's session is looked at again.
@@ -30,7 +32,7 @@ const flushEvery = 10 * time.Millisecond
 
 // upstreams is what all forwarded requests share, whatever the configuration.
 type upstreams struct {
-	transport *http.Transport
+	transport *wire.Transport
 	buffers   *bufferPool
 	ended     context.Context // done when the gateway closes
 	end       context.CancelFunc
@@ -40,7 +42,7 @@ type upstreams struct {
 
 func newUpstreams() upstreams {
 	u := upstreams{
-		transport: &http.Transport{
+		transport: wire.New(&http.Transport{
 			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 			TLSHandshakeTimeout: 5 * time.Second,
 			ForceAttemptHTTP2:   true, // it is for https alone
@@ -49,7 +51,7 @@ func newUpstreams() upstreams {
 			DisableCompression:  true, // what the app sends is what the visitor gets
 
 			MaxResponseHeaderBytes: 256 << 10,
-		},
+		}),
 		buffers: new(bufferPool),
 		sockets: new(atomic.Int64),
 		watch:   watchEvery,
@@ -100,6 +102,13 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		defer g.sockets.Add(-1)
 	}
 	r = r.WithContext(ctx)
+	// ReverseProxy would open a tunnel for any protocol, and what is in the tunnel is
+	// never authorised. It sees no header but what asks for a websocket.
+	sent := r.Header
+	r.Header = nil
+	if websocket {
+		r.Header = http.Header{"Connection": sent["Connection"], "Upgrade": sent["Upgrade"]}
+	}
 	if ev.body != nil && r.ProtoMajor == 1 {
 		// Else the server would read the rest of the body before it sends a
 		// byte of the answer. Not every ResponseWriter can do it.
@@ -113,8 +122,11 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	}
 	var failed error
 	proxy := httputil.ReverseProxy{
-		Rewrite: func(pr *httputil.ProxyRequest) { g.rewrite(pr, ev, p) },
+		Rewrite: func(pr *httputil.ProxyRequest) { g.rewrite(pr, sent, ev, p) },
 		ModifyResponse: func(res *http.Response) error {
+			if res.StatusCode < 100 { // the server would panic
+				return fmt.Errorf("answer with status %q", res.Status)
+			}
 			if res.StatusCode == http.StatusSwitchingProtocols {
 				ev.status = res.StatusCode
 				if upstream, ok := res.Body.(io.ReadWriteCloser); ok {
@@ -155,30 +167,43 @@ func tooLarge(a *app) *problem {
 	return &problem{status: http.StatusRequestEntityTooLarge, code: codeTooLarge, app: a.name, cause: cause}
 }
 
-// rewrite makes of a visitor's request the one that the app gets.
-func (g *Gateway) rewrite(pr *httputil.ProxyRequest, ev *event, p passage) {
-	out, h := pr.Out, pr.Out.Header
+// rewrite makes of a visitor's request, whose headers are in sent, the one that the
+// app gets.
+func (g *Gateway) rewrite(pr *httputil.ProxyRequest, sent http.Header, ev *event, p passage) {
+	out, h := pr.Out, p.header(sent)
 	out.URL.Scheme, out.URL.Host, out.URL.User = p.app.upstream.Scheme, p.app.upstream.Host, nil
 	out.URL.Path, out.URL.RawPath = p.route.path, p.route.raw
 	out.URL.RawQuery = pr.In.URL.RawQuery
 	out.Host = g.hostport(p.route.host)
 	out.Trailer = nil
-	h.Del("Te")
-	h.Del("Expect") // the server says "100 Continue" when the body is read
-	if !isWebsocket(pr.In) {
-		// ReverseProxy would open a tunnel for any protocol, and what is in the
-		// tunnel is never authorised.
-		h.Del("Upgrade")
-		h.Del("Connection")
+	for name, values := range out.Header { // what makes it a websocket
+		h[name] = values
 	}
-	p.app.reserved.strip(h)
-	withoutOurCookies(h)
 	lines := [...]string{ev.id, g.base.Scheme, out.Host, ev.forwarded}
 	h["X-Request-Id"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"] = lines[0:1:1], lines[1:2:2], lines[2:3:3]
 	if ev.forwarded != "" {
 		h["X-Forwarded-For"] = lines[3:4:4]
 	}
 	set(h, p.identity)
+	out.Header = h
+}
+
+// header returns what goes to the app of the headers that a visitor sent. It has room
+// for what is to be added, and shares the values.
+func (p passage) header(sent http.Header) http.Header {
+	h := make(http.Header, len(sent)+len(p.identity)+6)
+	for name, values := range sent {
+		if p.app.reserved.mayPass(name) {
+			h[name] = values
+		}
+	}
+	for _, line := range sent["Connection"] { // RFC 9110, section 7.6.1
+		for name := range strings.SplitSeq(line, ",") {
+			delete(h, http.CanonicalHeaderKey(strings.Trim(name, " \t")))
+		}
+	}
+	withoutOurCookies(h)
+	return h
 }
 
 // isWebsocket reports whether a request asks for a websocket and nothing else
@@ -295,7 +320,10 @@ func (g *Gateway) stillAllows(p passage, v *visitor) bool {
 // as they are, byte for byte.
 func withoutOurCookies(h http.Header) {
 	lines := h["Cookie"]
-	kept := lines[:0]
+	if !slices.ContainsFunc(lines, mayHoldOurs) {
+		return
+	}
+	var kept []string
 	for _, line := range lines {
 		if !mayHoldOurs(line) {
 			kept = append(kept, line)
@@ -312,7 +340,7 @@ func withoutOurCookies(h http.Header) {
 		}
 	}
 	if len(kept) == 0 {
-		h.Del("Cookie")
+		delete(h, "Cookie")
 		return
 	}
 	h["Cookie"] = kept

@@ -542,6 +542,19 @@ func TestUpstreamDown(t *testing.T) {
 		}
 		eventually(t, "logged", func() bool { return s.logged("request")["code"] == "upstream_unavailable" })
 
+		s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, "HTTP/1.1 099 None\r\nContent-Length: 2\r\n\r\nok")
+		})
+		if page, err := b.Open(s.url("wiki", "/x")); err != nil || page.Status != 502 {
+			t.Errorf("answer with no status that there is: %d %v", page.Status, err)
+		}
+
 		s.upstream.Close()
 		page, err := b.Open(s.url("wiki", "/x"))
 		if err != nil || page.Status != 502 || !strings.Contains(page.Text(), "upstream_unavailable") {

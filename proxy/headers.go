@@ -94,13 +94,18 @@ func (s nameSet) has(name string) bool {
 	return false
 }
 
-// strip deletes from h what a client may not send.
-func (s nameSet) strip(h http.Header) {
-	for name := range h {
-		if !s.harmless[name] && s.has(name) {
-			delete(h, name)
-		}
+// mayPass reports whether a client's header of that name goes to an app. Those of one
+// connection do not (RFC 9110, section 7.6.1), and Expect has been answered.
+func (s nameSet) mayPass(name string) bool {
+	if s.harmless[name] {
+		return true
 	}
+	switch name {
+	case "Connection", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+		"Transfer-Encoding", "Upgrade":
+		return false
+	}
+	return !s.has(name)
 }
 
 // A customHeader is one `Name: attribute` line of an app.
