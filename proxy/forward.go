@@ -122,41 +122,45 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	}
 	var failed error
 	proxy := httputil.ReverseProxy{
-		Rewrite: func(pr *httputil.ProxyRequest) { g.rewrite(pr, sent, ev, p) },
-		ModifyResponse: func(res *http.Response) error {
-			if res.StatusCode < 100 { // the server would panic
-				return fmt.Errorf("answer with status %q", res.Status)
-			}
-			if res.StatusCode == http.StatusSwitchingProtocols {
-				ev.status = res.StatusCode
-				if upstream, ok := res.Body.(io.ReadWriteCloser); ok {
-					res.Body = newWebsocket(ctx, upstream)
-				}
-			}
-			g.confine(res.Header, p)
-			res.Header.Set("X-Request-Id", ev.id)
-			if p.visitor != nil {
-				keepPrivate(res.Header)
-			}
-			return nil
-		},
-		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
-		Transport:     g.transport,
-		BufferPool:    g.buffers,
-		FlushInterval: flushEvery,
-		ErrorLog:      g.proxyLog,
+		Rewrite:        func(pr *httputil.ProxyRequest) { g.rewrite(pr, sent, ev, p) },
+		ModifyResponse: func(res *http.Response) error { return g.checkAnswer(ctx, res, ev, p) },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+		Transport:      g.transport,
+		BufferPool:     g.buffers,
+		FlushInterval:  flushEvery,
+		ErrorLog:       g.proxyLog,
 	}
 	proxy.ServeHTTP(w, r)
-	if failed != nil {
-		ev.status = 0
-		if _, ok := errors.AsType[*http.MaxBytesError](failed); ok {
-			return tooLarge(p.app)
+	switch _, isTooLong := errors.AsType[*http.MaxBytesError](failed); {
+	case failed == nil:
+		return nil
+	case isTooLong:
+		failed = tooLarge(p.app)
+	case ev.body.hasStalled(): // which ends the request, and that may be what failed
+		w.Header().Set("Connection", "close")
+		failed = badRequest(http.StatusRequestTimeout, "nothing more of the body has come")
+	default:
+		failed = &problem{status: http.StatusBadGateway, code: codeUpstream, app: p.app.name, cause: failed}
+	}
+	ev.status = 0
+	return failed
+}
+
+// checkAnswer makes of an app's answer the one that the visitor gets.
+func (g *Gateway) checkAnswer(ctx context.Context, res *http.Response, ev *event, p passage) error {
+	if res.StatusCode < 100 { // the server would panic
+		return fmt.Errorf("answer with status %q", res.Status)
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		ev.status = res.StatusCode
+		if upstream, ok := res.Body.(io.ReadWriteCloser); ok {
+			res.Body = newWebsocket(ctx, upstream)
 		}
-		if ev.body.hasStalled() { // which ends the request, and that may be what failed
-			w.Header().Set("Connection", "close")
-			return badRequest(http.StatusRequestTimeout, "nothing more of the body has come")
-		}
-		return &problem{status: http.StatusBadGateway, code: codeUpstream, app: p.app.name, cause: failed}
+	}
+	g.confine(res.Header, p)
+	res.Header.Set("X-Request-Id", ev.id)
+	if p.visitor != nil {
+		keepPrivate(res.Header)
 	}
 	return nil
 }
