@@ -280,7 +280,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 			return
 		}
 		if err == nil {
-			err = now.sessions.Touch(lookup, v.session)
+			now.touch(lookup, v.session)
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {

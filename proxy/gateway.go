@@ -206,6 +206,7 @@ func (g *Gateway) Close() {
 		<-tick.C
 	}
 	g.transport.CloseIdleConnections()
+	g.touchUsed()
 }
 
 // ServeHTTP answers a request, and logs it.

@@ -25,6 +25,10 @@ const (
 	// retryStore is for how long after the store failed those whom we remember, and
 	// who may go on without it, do not wait for it again.
 	retryStore = 500 * time.Millisecond
+
+	// touchWait is how long the use of a session waits for that of others, to be noted
+	// at once. It is lost with a process that is killed, as is that of the last minute.
+	touchWait = 100 * time.Millisecond
 )
 
 // A memory is what this process remembers of what is in the store: who is signed in.
@@ -38,6 +42,7 @@ type memory struct {
 
 	mu      sync.Mutex
 	waiting map[session.Owner]map[chan struct{}]struct{} // to hear of a change
+	used    []session.Record                             // which the store is to be told
 }
 
 func newMemory(rdb redis.UniversalClient, prefix string) *memory {
@@ -258,16 +263,16 @@ func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host st
 			return nil, nil
 		}
 		v.gap = gap
-		if err := g.sessions.Touch(ctx, v.session); err != nil {
-			// A store that is full or read-only can still tell who is signed in.
-			g.log.Warn("session not touched", zap.String("host", host), zap.Error(err))
-		} else if now := g.now(); g.sessions.Due(v.session.Seen, now) {
+		if !current {
+			g.touch(ctx, v.session)
+			return v, nil
+		}
+		if now := g.now(); g.sessions.Due(v.session.Seen, now) {
+			g.touchSoon(v.session)
 			v.session.Seen = now
 		}
-		if current {
-			// A copy: the value is a piece of all that the request's head was.
-			g.memory.visitors.Put(strings.Clone(sealed), v.session.Owner(), v, v.size(), since)
-		}
+		// A copy: the value is a piece of all that the request's head was.
+		g.memory.visitors.Put(strings.Clone(sealed), v.session.Owner(), v, v.size(), since)
 		return v, nil
 	})
 	select {
@@ -277,6 +282,37 @@ func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host st
 		v, _ := r.Val.(*visitor)
 		return v, r.Err
 	}
+}
+
+// touch notes that sessions are in use. A store that is full or read-only can still
+// tell who is signed in.
+func (g *Gateway) touch(ctx context.Context, used ...session.Record) {
+	if err := g.sessions.Touch(ctx, used...); err != nil && ctx.Err() != context.Canceled {
+		g.log.Warn("sessions not touched", zap.Int("sessions", len(used)), zap.Error(err))
+	}
+}
+
+// touchSoon notes that a session is in use, along with others: a trip of its own would
+// cost as much as reading it.
+func (g *Gateway) touchSoon(r session.Record) {
+	m := g.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.used = append(m.used, r); len(m.used) == 1 {
+		time.AfterFunc(touchWait, g.touchUsed)
+	}
+}
+
+// touchUsed notes which sessions were used.
+func (g *Gateway) touchUsed() {
+	m := g.memory
+	m.mu.Lock()
+	used := m.used
+	m.used = nil
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	g.newest.Load().touch(ctx, used...)
 }
 
 // lookup returns the visitor whose session is under key. The session of a user

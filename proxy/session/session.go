@@ -282,20 +282,27 @@ func (s *Store) Due(seen, now time.Time) bool {
 	return now.Sub(seen) >= min(touchEvery, s.Idle/4)
 }
 
-// Touch notes that r is in use. It writes at most once a minute, and never
-// brings back a session that was ended meanwhile.
-func (s *Store) Touch(ctx context.Context, r Record) error {
+// Touch notes that sessions are in use, all in one trip. It writes at most once a
+// minute for each, and never brings back one that was ended meanwhile.
+func (s *Store) Touch(ctx context.Context, used ...Record) error {
 	now := s.Now().UTC()
-	if !s.Due(r.Seen, now) {
-		return nil
+	pipe := s.Redis.Pipeline()
+	for _, r := range used {
+		if !s.Due(r.Seen, now) {
+			continue
+		}
+		r.Seen = now
+		data, err := json.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("encoding a session: %w", err)
+		}
+		pipe.SetXX(ctx, s.key(r.Key), data, s.ttl(r))
 	}
-	r.Seen = now
-	data, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encoding a session: %w", err)
-	}
-	if err := s.Redis.SetXX(ctx, s.key(r.Key), data, s.ttl(r)).Err(); err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("touching a session: %w", err)
+	replies, _ := pipe.Exec(ctx) // each command has its own error
+	for _, reply := range replies {
+		if err := reply.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return fmt.Errorf("touching a session: %w", err)
+		}
 	}
 	return nil
 }
