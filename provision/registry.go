@@ -90,27 +90,6 @@ func (u User) Values(name string) []string {
 	return []string{value}
 }
 
-// Slim returns u as far as it says who the user is and may do what, in little memory:
-// without Asserted, which only tells where groups are from.
-func (u User) Slim() User {
-	u.Asserted, u.taken = nil, nil
-	u.Groups, u.Entitlements = packed(u.Groups), packed(u.Entitlements)
-	return u
-}
-
-// packed returns the same names in one piece of memory: each by itself takes more.
-func packed(names []string) []string {
-	if len(names) == 0 {
-		return nil
-	}
-	all := strings.Join(names, "")
-	packed := make([]string, len(names))
-	for i, name := range names {
-		packed[i], all = all[:len(name)], all[len(name):]
-	}
-	return packed
-}
-
 // A Registry holds the users of all directories. It is safe for concurrent use.
 type Registry struct {
 	rdb    redis.UniversalClient

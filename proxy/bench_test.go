@@ -65,9 +65,10 @@ func BenchmarkSession(b *testing.B) {
 	s := newSite(b, testenv.Client(b, testenv.Embedded(b).Addr()), setup{})
 	r := httptest.NewRequest("GET", "/x", nil)
 	r.Header.Set("Cookie", s.cookie(s.signedIn("ann", s.url("wiki", "/"))))
+	wiki, _ := find(s.apps["wiki.example.com"], "/x")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok, err := s.visitor(r, "wiki.example.com"); !ok || err != nil {
+		if _, ok, err := s.guest(r, "wiki.example.com", wiki); !ok || err != nil {
 			b.Fatal(ok, err)
 		}
 	}

@@ -72,12 +72,12 @@ func (p *bufferPool) Get() []byte {
 
 func (p *bufferPool) Put(b []byte) { p.pool.Put((*[32 << 10]byte)(b)) }
 
-// A passage is a request that may go to an app. Without a visitor it is one for
-// a public path, and says nothing of who sent it.
+// A passage is a request that may go to an app. Without a guest it is one for a
+// public path, and says nothing of who sent it.
 type passage struct {
 	app      *app
 	route    route
-	visitor  *visitor
+	guest    *guest
 	identity []header
 }
 
@@ -159,7 +159,7 @@ func (g *Gateway) checkAnswer(ctx context.Context, res *http.Response, ev *event
 	}
 	g.confine(res.Header, p)
 	res.Header.Set("X-Request-Id", ev.id)
-	if p.visitor != nil {
+	if p.guest != nil {
 		keepPrivate(res.Header)
 	}
 	return nil
@@ -238,7 +238,7 @@ func (g *Gateway) fromSameHost(r *http.Request) bool {
 func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	until := g.untilPrivate
-	if p.visitor != nil {
+	if p.guest != nil {
 		until = g.untilRevoked
 	}
 	watch := func() {
@@ -263,18 +263,19 @@ func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (conte
 
 // untilRevoked returns when ctx is done, or the session is over, or the visitor
 // may no longer use the app. It looks at once, since something may have changed
-// meanwhile, when it hears of a change, and every now and then. Until then the session is in use. A store that cannot tell ends nothing
-// before the session's lifetime is over.
+// meanwhile, when it hears of a change, and every now and then. Until then the session
+// is in use. A store that cannot tell ends nothing before the session's lifetime is
+// over.
 func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
-	s := p.visitor.session
-	changed, stop := g.memory.await(s.Owner())
+	s := p.guest
+	changed, stop := g.memory.await(s.owner)
 	defer stop()
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
-	for s.Expires.After(g.now()) {
+	for s.expires.After(g.now()) {
 		now := g.newest.Load()
 		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
-		v, ok, err := now.lookup(lookup, s.Owner(), s.Key, s.Host)
+		v, ok, err := now.lookup(lookup, s.owner, s.key, s.host)
 		if err == nil && (!ok || !now.stillAllows(p, v)) {
 			cancel()
 			return
@@ -284,7 +285,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			g.log.Warn("session of an open connection not checked", zap.String("host", s.Host), zap.Error(err))
+			g.log.Warn("session of an open connection not checked", zap.String("host", s.host), zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -147,9 +147,9 @@ func (g *Gateway) Replace(o Options) error {
 // takeOver has g answer from now on.
 func (g *Gateway) takeOver() {
 	g.newest.Store(g)
-	g.memory.visitors.Limit(g.limits.Sessions, int64(g.limits.SessionMemory))
-	g.memory.visitors.DropFunc(func(session.Owner) bool { return true }) // what is remembered is of another configuration
-	g.conns.wake()                                                       // there may be room for more
+	g.memory.guests.Limit(g.limits.Sessions, int64(g.limits.SessionMemory))
+	g.memory.guests.DropFunc(func(session.Owner) bool { return true }) // what is remembered is of another configuration
+	g.conns.wake()                                                     // there may be room for more
 }
 
 // build makes the gateway that o describes, which does not answer yet.
@@ -259,7 +259,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	if app.isPublic(to.path) {
 		return g.forward(w, r, ev, passage{app: app, route: to})
 	}
-	v, ok, err := g.visitor(r, to.host)
+	v, ok, err := g.guest(r, to.host, app)
 	if err != nil {
 		return err
 	}
@@ -269,9 +269,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	ev.user = v.logName
 	pass := v.pass(app)
 	if !pass.allowed {
-		return &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.user.UserName}
+		return &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.userName}
 	}
-	return g.forward(w, r, ev, passage{app: app, route: to, visitor: v, identity: pass.headers})
+	return g.forward(w, r, ev, passage{app: app, route: to, guest: v, identity: pass.headers})
 }
 
 // route returns where a request goes, in canonical form.

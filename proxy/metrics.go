@@ -122,7 +122,7 @@ func (m *memory) collect(to chan<- prometheus.Metric) {
 	if _, current := m.feed.Current(); current {
 		up = 1
 	}
-	entries, bytes := m.visitors.Size()
+	entries, bytes := m.guests.Size()
 	for desc, value := range map[*prometheus.Desc]float64{redisUp: up, sessionsRemembered: float64(entries), sessionsBytes: float64(bytes)} {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
 	}

@@ -34,9 +34,9 @@ const (
 // A memory is what this process remembers of what is in the store: who is signed in.
 // It is believed as long as the feed of changes is current.
 type memory struct {
-	visitors *cache.Cache[session.Owner, *visitor] // by the value of their cookie
-	feed     *changes.Feed
-	failed   atomic.Int64 // when the store last failed, in ns since 1970
+	guests *cache.Cache[session.Owner, *guest] // by the value of their cookie
+	feed   *changes.Feed
+	failed atomic.Int64 // when the store last failed, in ns since 1970
 
 	hits, misses, graces atomic.Uint64
 
@@ -46,7 +46,7 @@ type memory struct {
 }
 
 func newMemory(rdb redis.UniversalClient, prefix string) *memory {
-	m := &memory{visitors: cache.New[session.Owner, *visitor](0, 0), waiting: make(map[session.Owner]map[chan struct{}]struct{})}
+	m := &memory{guests: cache.New[session.Owner, *guest](0, 0), waiting: make(map[session.Owner]map[chan struct{}]struct{})}
 	m.feed = changes.NewFeed(rdb, prefix, m.changed)
 	return m
 }
@@ -57,7 +57,7 @@ func (m *memory) changed(directory, user string) {
 		m.drop(session.Owner{Directory: directory, UserID: user})
 		return
 	}
-	m.visitors.DropFunc(func(o session.Owner) bool { return o.Directory == directory })
+	m.guests.DropFunc(func(o session.Owner) bool { return o.Directory == directory })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for o := range m.waiting {
@@ -69,7 +69,7 @@ func (m *memory) changed(directory, user string) {
 
 // drop forgets a user who has changed.
 func (m *memory) drop(o session.Owner) {
-	m.visitors.Drop(o)
+	m.guests.Drop(o)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wake(o)
@@ -131,28 +131,32 @@ func (g *Gateway) Follow(ctx context.Context) {
 	}
 }
 
-// A visitor is somebody who is signed in. It does not change, but for what follows
-// from it and is worked out once.
-type visitor struct {
-	session session.Record
-	user    provision.User
-	logName string
+// A guest is what is remembered of somebody who is signed in: what the apps they use
+// need, and no more, since there may be very many. It does not change.
+type guest struct {
+	owner    session.Owner
+	key      string    // of the session
+	host     string    // that it is good for
+	ends     time.Time // if it is not used again
+	expires  time.Time // in any case
+	userName string
+	logName  string
+	passes   []pass
 
 	gateway *Gateway  // by whose configuration this is
 	gap     uint64    // of the feed when it was read
 	read    time.Time // when
 	seen    time.Time // by the gateway's clock
-	passes  atomic.Pointer[[]pass]
 }
 
-// maxPasses is how many apps a visitor is remembered with. More are worked out anew.
-const maxPasses = 8
+// maxPasses is how many apps a guest is remembered with.
+const maxPasses = 32
 
-// A pass is what an app means for a visitor.
+// A pass is what an app means for a guest.
 type pass struct {
 	app     *app
 	allowed bool
-	headers []header // that tell the app who the visitor is
+	headers []header // that tell the app who the guest is
 }
 
 // A header is a line of a request, its value ready for an [http.Header].
@@ -161,39 +165,34 @@ type header struct {
 	value []string
 }
 
-// pass returns what app means for the visitor.
-func (v *visitor) pass(a *app) pass {
-	var known []pass
-	if p := v.passes.Load(); p != nil {
-		known = *p
-	}
-	for _, p := range known {
-		if p.app == a {
-			return p
+// pass returns what an app means for the guest, nil where that is not known.
+func (v *guest) pass(a *app) *pass {
+	for i := range v.passes {
+		if v.passes[i].app == a {
+			return &v.passes[i]
 		}
 	}
-	p := pass{app: a, allowed: a.allows(v.user)}
+	return nil
+}
+
+// newPass works out what an app means for a user.
+func newPass(a *app, u provision.User) pass {
+	p := pass{app: a, allowed: a.allows(u)}
 	if p.allowed {
-		p.headers = a.identity(v.user)
+		p.headers = a.identity(u)
 	}
-	if len(known) == maxPasses {
-		known = nil
-	}
-	// Two requests at once may each lose what the other has found.
-	known = append(known[:len(known):len(known)], p)
-	v.passes.Store(&known)
 	return p
 }
 
-// visitor returns who sent the request. ok is false for a visitor without a
-// session; an error means that we cannot tell.
-func (g *Gateway) visitor(r *http.Request, host string) (v *visitor, ok bool, err error) {
+// guest returns who sent a request for an app, with what that means for them. Its ok
+// is false for a visitor without a session; an error means that we cannot tell.
+func (g *Gateway) guest(r *http.Request, host string, a *app) (v *guest, ok bool, err error) {
 	name := g.jar.sessionName()
 	sealed, ok := session.Cookie(r.Header, name)
 	if !ok {
 		return nil, false, nil
 	}
-	old := g.known(sealed, host)
+	old := g.known(sealed, host, a)
 	if gap, current := g.memory.feed.Current(); old != nil && current && old.gap == gap {
 		// Once in a while it is read again all the same: that notes its use.
 		if !g.sessions.Due(old.seen, g.now()) {
@@ -209,7 +208,7 @@ func (g *Gateway) visitor(r *http.Request, host string) (v *visitor, ok bool, er
 	if !ok {
 		return nil, false, nil
 	}
-	v, err = g.load(r.Context(), sealed, token, host)
+	v, err = g.load(r.Context(), sealed, token, host, a)
 	if err != nil {
 		if old != nil && r.Context().Err() == nil && g.mayGoOn(old, time.Now()) {
 			return old, true, nil
@@ -219,19 +218,19 @@ func (g *Gateway) visitor(r *http.Request, host string) (v *visitor, ok bool, er
 	return v, v != nil, nil
 }
 
-// known returns the visitor whose cookie has a value, nil if that is none whom we
-// remember, or whose session may be over.
-func (g *Gateway) known(sealed, host string) *visitor {
-	v, ok := g.memory.visitors.Get(sealed)
-	if !ok || v.gateway != g || v.session.Host != host || !g.sessions.End(v.session).After(g.now()) {
+// known returns the guest whose cookie has a value, nil if that is none whom we
+// remember, with that app, or whose session may be over.
+func (g *Gateway) known(sealed, host string, a *app) *guest {
+	v, ok := g.memory.guests.Get(sealed)
+	if !ok || v.gateway != g || v.host != host || !v.ends.After(g.now()) || v.pass(a) == nil {
 		return nil
 	}
 	return v
 }
 
-// mayGoOn reports whether a visitor may go on while the store cannot be asked: for as
+// mayGoOn reports whether a guest may go on while the store cannot be asked: for as
 // long as the grace lasts, counted from when it was last known that nothing had changed.
-func (g *Gateway) mayGoOn(v *visitor, now time.Time) bool {
+func (g *Gateway) mayGoOn(v *guest, now time.Time) bool {
 	known := v.read
 	if gap, _ := g.memory.feed.Current(); gap == v.gap && g.memory.feed.Until().After(known) {
 		known = g.memory.feed.Until()
@@ -243,17 +242,18 @@ func (g *Gateway) mayGoOn(v *visitor, now time.Time) bool {
 	return true
 }
 
-// load asks the store who a visitor is, once for all requests that want to know it at
-// the same time. It returns nil for a visitor without a session.
-func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host string) (*visitor, error) {
+// load asks the store who a guest is, once for all requests for an app that want to
+// know it at the same time. It returns nil for a visitor without a session.
+func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host string, a *app) (*guest, error) {
 	g.memory.misses.Add(1)
-	since := g.memory.visitors.Changes()
+	since := g.memory.guests.Changes()
 	// What has changed must not be had from somebody who asked before it did.
-	one := sealed + host + strconv.FormatUint(since, 10)
-	result := g.loads.DoChan(one, func() (any, error) {
+	asked := sealed + "/" + host + "/" + a.name + "/" + strconv.FormatUint(since, 10)
+	result := g.loads.DoChan(asked, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
 		gap, current := g.memory.feed.Current()
+		read := time.Now()
 		v, ok, err := g.lookup(ctx, session.OwnerOf(token), session.KeyOf(token), host)
 		if err != nil {
 			g.memory.failed.Store(time.Now().UnixNano())
@@ -262,26 +262,84 @@ func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host st
 		if !ok {
 			return nil, nil
 		}
-		v.gap = gap
 		if !current {
 			g.touch(ctx, v.session)
-			return v, nil
-		}
-		if now := g.now(); g.sessions.Due(v.session.Seen, now) {
+		} else if now := g.now(); g.sessions.Due(v.session.Seen, now) {
 			g.touchSoon(v.session)
 			v.session.Seen = now
 		}
-		// A copy: the value is a piece of all that the request's head was.
-		g.memory.visitors.Put(strings.Clone(sealed), v.session.Owner(), v, v.size(), since)
-		return v, nil
+		old, _ := g.memory.guests.Get(sealed)
+		found := g.newGuest(v, a, old)
+		found.gap, found.read = gap, read
+		if current {
+			// A copy: the value is a piece of all that the request's head was.
+			g.memory.guests.Put(strings.Clone(sealed), found.owner, found, found.size(), since)
+		}
+		return found, nil
 	})
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case r := <-result:
-		v, _ := r.Val.(*visitor)
+		v, _ := r.Val.(*guest)
 		return v, r.Err
 	}
+}
+
+// newGuest returns what to remember of a visitor who wants into an app, and has used
+// those that old knows, which may be nil.
+func (g *Gateway) newGuest(v *visitor, a *app, old *guest) *guest {
+	apps := []*app{a}
+	if old != nil && old.gateway == g {
+		for _, p := range old.passes {
+			if p.app != a && len(apps) < maxPasses {
+				apps = append(apps, p.app)
+			}
+		}
+	}
+	passes := make([]pass, len(apps))
+	for i, a := range apps {
+		passes[i] = newPass(a, v.user)
+	}
+	s := v.session
+	return &guest{
+		owner: s.Owner(), key: s.Key, host: s.Host, ends: g.sessions.End(s), expires: s.Expires,
+		userName: v.user.UserName, logName: v.logName, passes: passes, gateway: g, seen: g.now(),
+	}
+}
+
+// size returns about what a guest takes in memory, in bytes.
+func (v *guest) size() int {
+	n := 700 + len(v.key) + len(v.owner.UserID) + len(v.userName)
+	for _, p := range v.passes {
+		n += 48
+		for _, h := range p.headers {
+			n += 56 + len(h.value[0])
+		}
+	}
+	return n
+}
+
+// A visitor is somebody who is signed in.
+type visitor struct {
+	session session.Record
+	user    provision.User
+	logName string
+}
+
+// visitor asks the store who sent a request. Its ok is false for a visitor without a
+// session; an error means that we cannot tell.
+func (g *Gateway) visitor(r *http.Request, host string) (v *visitor, ok bool, err error) {
+	token, ok := g.jar.session(r.Header)
+	if !ok {
+		return nil, false, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	if v, ok, err = g.lookup(ctx, session.OwnerOf(token), session.KeyOf(token), host); ok {
+		g.touch(ctx, v.session)
+	}
+	return v, ok, err
 }
 
 // touch notes that sessions are in use. A store that is full or read-only can still
@@ -319,7 +377,6 @@ func (g *Gateway) touchUsed() {
 // who is no longer there or is blocked ends, and that of an identity provider
 // taken out of the configuration.
 func (g *Gateway) lookup(ctx context.Context, owner session.Owner, key, host string) (*visitor, bool, error) {
-	now := time.Now()
 	pipe := g.redis.Pipeline()
 	stored := g.sessions.Ask(ctx, pipe, key)
 	user := g.users.AskUser(ctx, pipe, owner.Directory, owner.UserID)
@@ -338,23 +395,5 @@ func (g *Gateway) lookup(ctx context.Context, owner session.Owner, key, host str
 	if !ok || u.Blocked != nil {
 		return nil, false, g.sessions.Revoke(ctx, s)
 	}
-	return &visitor{session: s, user: u.Slim(), logName: g.users.LogName(u), gateway: g, read: now, seen: g.now()}, true, nil
-}
-
-// size returns about what a visitor takes in memory, in bytes, with the headers for
-// one app.
-func (v *visitor) size() int {
-	n := 1500
-	for _, names := range [][]string{v.user.Groups, v.user.Entitlements} {
-		for _, name := range names {
-			n += 2*len(name) + 17 // in the headers too
-		}
-	}
-	for name, values := range v.user.Attributes {
-		n += len(name) + 80
-		for _, value := range values {
-			n += len(value) + 16
-		}
-	}
-	return n
+	return &visitor{s, u, g.users.LogName(u)}, true, nil
 }

@@ -302,11 +302,11 @@ func TestBoundedMemory(t *testing.T) {
 			if status, _ := there.ask(s.cookie(s.signedIn("ann", s.url("wiki", "/")))); status != 200 {
 				t.Fatalf("%d, want 200", status)
 			}
-			if n, _ := there.memory.visitors.Size(); n > 3 {
+			if n, _ := there.memory.guests.Size(); n > 3 {
 				t.Fatalf("%d remembered, want at most 3", n)
 			}
 		}
-		if n, bytes := there.memory.visitors.Size(); n == 0 || bytes < 1000 {
+		if n, bytes := there.memory.guests.Size(); n == 0 || bytes < 1000 {
 			t.Errorf("%d remembered, of %d bytes, want some", n, bytes)
 		}
 	})
