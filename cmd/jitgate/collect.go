@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"time"
 )
 
 const (
@@ -24,10 +24,11 @@ func tuneCollector(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	last := 0
-	for {
+	collected := make(chan struct{}, 1)
+	for last := 0; ; {
+		// What the last collection has left decides, and no later than now: with a
+		// high percentage the heap grows to a multiple of it before the next.
+		runtime.AddCleanup(new(marker), func(c chan<- struct{}) { c <- struct{}{} }, collected)
 		if percent := collectAt(liveHeap()); percent != last {
 			debug.SetGCPercent(percent)
 			last = percent
@@ -35,10 +36,13 @@ func tuneCollector(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-collected:
 		}
 	}
 }
+
+// A marker is what nobody has, so that it is gone after the next collection.
+type marker struct{ _ *marker }
 
 // collectAt returns by how much of what is alive, in per cent and in steps of ten, the
 // heap may grow before it is collected.
