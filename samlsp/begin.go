@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/beevik/etree"
@@ -110,6 +111,26 @@ func (sp *SP) authnRequest(id, destination string) *etree.Element {
 	return request
 }
 
+// deflaters are writers that nobody uses now: each takes most of a megabyte.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestCompression)
+	if err != nil {
+		panic(err) // there is that level
+	}
+	return w
+}}
+
+// deflate compresses text (RFC 1951).
+func deflate(text []byte) []byte {
+	var deflated bytes.Buffer
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&deflated)
+	_, _ = w.Write(text) // no write to a Buffer fails
+	_ = w.Close()
+	return deflated.Bytes()
+}
+
 // redirect returns the URL of the HTTP Redirect binding (SAML bindings, 3.4.4.1).
 // The signature is over the very bytes of its three parameters, and not over a
 // query that the destination has of its own.
@@ -118,18 +139,7 @@ func (sp *SP) redirect(parameter string, message *etree.Element, destination, re
 	if err != nil {
 		return "", err
 	}
-	var deflated bytes.Buffer
-	w, err := flate.NewWriter(&deflated, flate.BestCompression)
-	if err != nil {
-		return "", err
-	}
-	if _, err := w.Write(text); err != nil {
-		return "", err
-	}
-	if err := w.Close(); err != nil {
-		return "", err
-	}
-	query := parameter + "=" + escape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	query := parameter + "=" + escape(base64.StdEncoding.EncodeToString(deflate(text)))
 	if relayState != "" {
 		query += "&RelayState=" + escape(relayState)
 	}

@@ -125,10 +125,11 @@ type response struct {
 	part      string // the element that is being looked at
 
 	responseVerified bool
-	sealed           bool      // decrypted, and not known yet to come from the IdP
-	until            time.Time // when it will have expired, whatever happens
-	refusal          *Refusal  // of the first check that failed
-	trail            *trail    // nil: nobody asked for an explanation
+	verified         []*etree.Element // with a signature that is good
+	sealed           bool             // decrypted, and not known yet to come from the IdP
+	until            time.Time        // when it will have expired, whatever happens
+	refusal          *Refusal         // of the first check that failed
+	trail            *trail           // nil: nobody asked for an explanation
 }
 
 // verify takes the response through all the gates but the last, the replay
@@ -343,6 +344,7 @@ func (r *response) signed(el *etree.Element) (text []byte, verified bool, err er
 		text, err = asItCame(el)
 		return text, false, err
 	}
+	r.verified = append(r.verified, el)
 	r.sealed = false // whoever encrypted it, this comes from the IdP
 	r.explainSignature(el, by)
 	text, err = canonical(signed)
@@ -397,7 +399,7 @@ func (r *response) secondOpinion(text []byte, assertionID string) error {
 		AcsURL:            r.sp.acs,
 		IDPMetadata:       r.idp.descriptor,
 		AllowIDPInitiated: r.requestID == "",
-		SignatureVerifier: &verifier{certificates: r.idp.certificates, now: r.now, responseVerified: r.responseVerified},
+		SignatureVerifier: &verifier{certificates: r.idp.certificates, now: r.now, responseVerified: r.responseVerified, verified: r.verified},
 		// It reads the last Audience of several alone, and takes none for all.
 		// checkAssertion has read them as the specification says.
 		ValidateAudienceRestriction: func(*saml.Assertion) error { return nil },
@@ -418,6 +420,7 @@ type verifier struct {
 	certificates     []*x509.Certificate
 	now              time.Time
 	responseVerified bool
+	verified         []*etree.Element // with a signature that is good
 }
 
 // VerifySignature is crewjam's question whether el is signed. That of a Response
@@ -426,6 +429,14 @@ type verifier struct {
 func (v *verifier) VerifySignature(_ *dsig.ValidationContext, el *etree.Element) error {
 	if el.Tag == "Response" && v.responseVerified {
 		return nil
+	}
+	// The same text, read by the same library: the answer is the same too.
+	if asked, err := detach(el); err == nil {
+		for _, el := range v.verified {
+			if known, err := detach(el); err == nil && sameElements(asked, known) {
+				return nil
+			}
+		}
 	}
 	_, _, err := verify(el, v.certificates, v.now)
 	return err

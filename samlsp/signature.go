@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,7 @@ import (
 // the preflight, which is what says that the signature is a child of el, over el
 // and by allowed algorithms.
 //
-// KeyInfo is taken off before: the key is that of a certificate in the metadata
-// or none. Certificates out of their time at that time are passed over.
+// The key is that of a certificate in the metadata or none. Certificates out of their time at that time are passed over.
 func verify(el *etree.Element, certificates []*x509.Certificate, at time.Time) (*etree.Element, *x509.Certificate, error) {
 	detached, err := detach(el)
 	if err != nil {
@@ -31,9 +31,6 @@ func verify(el *etree.Element, certificates []*x509.Certificate, at time.Time) (
 	signature := detached.SelectElement("Signature")
 	if signature == nil {
 		return nil, nil, refuse(checkUnsigned, el.Tag, "")
-	}
-	if info := signature.SelectElement("KeyInfo"); info != nil {
-		signature.RemoveChild(info)
 	}
 	value := signature.SelectElement("SignatureValue")
 	if value == nil {
@@ -59,13 +56,42 @@ func verify(el *etree.Element, certificates []*x509.Certificate, at time.Time) (
 	return nil, nil, last
 }
 
-// detach returns a copy of el that stands alone, with the namespaces around it.
+// detach returns a copy of el that stands alone, with the namespaces around it, and
+// without what its signature says of the key.
 func detach(el *etree.Element) (*etree.Element, error) {
 	ctx, err := etreeutils.NSBuildParentContext(el)
 	if err != nil {
 		return nil, err
 	}
-	return etreeutils.NSDetatch(ctx, el)
+	if el, err = etreeutils.NSDetatch(ctx, el); err != nil {
+		return nil, err
+	}
+	if signature := el.SelectElement("Signature"); signature != nil {
+		if info := signature.SelectElement("KeyInfo"); info != nil {
+			signature.RemoveChild(info)
+		}
+	}
+	return el, nil
+}
+
+// sameElements reports whether two elements that stand alone are the same to the last
+// character, so that what was found of the signature of one holds for the other.
+func sameElements(a, b *etree.Element) bool {
+	sameAttr := func(a, b etree.Attr) bool { return a.Space == b.Space && a.Key == b.Key && a.Value == b.Value }
+	return a.Space == b.Space && a.Tag == b.Tag && slices.EqualFunc(a.Attr, b.Attr, sameAttr) && slices.EqualFunc(a.Child, b.Child, sameTokens)
+}
+
+// sameTokens is sameElements for what is in an element.
+func sameTokens(a, b etree.Token) bool {
+	switch a := a.(type) {
+	case *etree.Element:
+		b, ok := b.(*etree.Element)
+		return ok && sameElements(a, b)
+	case *etree.CharData:
+		b, ok := b.(*etree.CharData)
+		return ok && a.Data == b.Data && a.IsCData() == b.IsCData()
+	}
+	return false // the preflight lets no comments and the like in
 }
 
 // verifyWith checks the signature of el with that certificate's key. The library
