@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Admin returns the handler of the admin listener. It has no sign-in, and must
@@ -34,8 +37,29 @@ func (g *Gateway) ready(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
-	if err := g.redis.Ping(ctx).Err(); err != nil {
+	if err := pingAny(ctx, g.redis); err != nil {
 		return fmt.Errorf("redis does not answer: %w", err)
 	}
 	return nil
+}
+
+// pingAny returns why Redis does not answer, or nil. Of a cluster, one master is
+// enough: those whose directories are on others get 503 wherever they are sent.
+func pingAny(ctx context.Context, rdb redis.UniversalClient) error {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		return rdb.Ping(ctx).Err()
+	}
+	var answered atomic.Bool
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		err := master.Ping(ctx).Err()
+		if err == nil {
+			answered.Store(true)
+		}
+		return err
+	})
+	if answered.Load() {
+		return nil
+	}
+	return err
 }

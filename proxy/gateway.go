@@ -42,7 +42,7 @@ import (
 	"github.com/jitgate/jitgate/samlsp"
 )
 
-// Options are the parts that a gateway is made of. All but TLS are required.
+// Options are the parts that a gateway is made of. All but TLS and Reload are required.
 type Options struct {
 	Config *config.Config
 	Redis  redis.UniversalClient
@@ -53,6 +53,10 @@ type Options struct {
 	// TLS returns the certificate that visitors' browsers are shown. It may be
 	// nil, and return nil.
 	TLS func() *x509.Certificate
+
+	// Reload is called when another replica has called [Gateway.TellReload]. It may
+	// be nil. A gateway keeps that of its first configuration.
+	Reload func()
 }
 
 // A Gateway answers visitors' requests. Make one with [New].
@@ -103,6 +107,7 @@ func newShared(o Options) *shared {
 		upstreams: newUpstreams(), conns: newConns(), memory: newMemory(o.Redis, o.Config.Redis.KeyPrefix),
 		largeForms: make(chan struct{}, maxLargeForms),
 	}
+	s.memory.reload = o.Reload
 	s.metrics = newMetrics(&s.newest)
 	return s
 }

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,6 +45,8 @@ type memory struct {
 	mu      sync.Mutex
 	waiting map[session.Owner]map[chan struct{}]struct{} // to hear of a change
 	used    []session.Record                             // which the store is to be told
+	reload  func()                                       // of [Options]
+	told    string                                       // the last reload that was told of
 }
 
 func newMemory(rdb redis.UniversalClient, prefix string) *memory {
@@ -53,6 +57,10 @@ func newMemory(rdb redis.UniversalClient, prefix string) *memory {
 
 // changed drops a user of a directory, or all of them.
 func (m *memory) changed(directory, user string) {
+	if directory == "" {
+		m.tell(user)
+		return
+	}
 	if user != "" {
 		m.drop(session.Owner{Directory: directory, UserID: user})
 		return
@@ -65,6 +73,33 @@ func (m *memory) changed(directory, user string) {
 			m.wake(o)
 		}
 	}
+}
+
+// tell has the configuration read again, unless this reload is known already: it
+// began here, or came from another node of a cluster.
+func (m *memory) tell(reload string) {
+	m.mu.Lock()
+	known := m.told == reload
+	m.told = reload
+	m.mu.Unlock()
+	if !known && m.reload != nil {
+		go m.reload()
+	}
+}
+
+// TellReload has all other replicas that hear of changes read their configuration
+// again, and returns how many those are.
+func (g *Gateway) TellReload(ctx context.Context) (others int, err error) {
+	m, reload := g.memory, rand.Text()
+	m.mu.Lock()
+	m.told = reload
+	m.mu.Unlock()
+	// The channel of no directory, since it is about all.
+	heard, err := g.redis.Publish(ctx, changes.Channel(g.sessions.Prefix, ""), reload).Result()
+	if err != nil {
+		return 0, fmt.Errorf("telling other replicas: %w", err)
+	}
+	return max(int(heard)-1, 0), nil // we hear it too
 }
 
 // drop forgets a user who has changed.
@@ -302,15 +337,43 @@ func (g *Gateway) newGuest(v *visitor, a *app, old *guest) *guest {
 		passes[i] = newPass(a, v.user)
 	}
 	s := v.session
-	return &guest{
+	guest := &guest{
 		owner: s.Owner(), key: s.Key, host: s.Host, ends: g.sessions.End(s), expires: s.Expires,
 		userName: v.user.UserName, logName: v.logName, passes: passes, gateway: g, seen: g.now(),
+	}
+	guest.pack()
+	return guest
+}
+
+// pack has all that the guest says in one piece of memory. The garbage collector looks
+// at each piece, and there may be very many guests.
+func (v *guest) pack() {
+	said := []*string{&v.owner.Directory, &v.owner.UserID, &v.key, &v.host, &v.userName, &v.logName}
+	var headers []*header
+	for _, p := range v.passes {
+		for i := range p.headers {
+			headers = append(headers, &p.headers[i])
+		}
+	}
+	values := make([]string, len(headers))
+	for i, h := range headers {
+		values[i] = h.value[0]
+		h.value = values[i : i+1 : i+1]
+		said = append(said, &values[i])
+	}
+	var b strings.Builder
+	for _, s := range said {
+		b.WriteString(*s)
+	}
+	rest := strings.Clone(b.String()) // without room for more
+	for _, s := range said {
+		*s, rest = rest[:len(*s)], rest[len(*s):]
 	}
 }
 
 // size returns about what a guest takes in memory, in bytes.
 func (v *guest) size() int {
-	n := 700 + len(v.key) + len(v.owner.UserID) + len(v.userName)
+	n := 600 + len(v.key) + len(v.owner.UserID) + len(v.userName)
 	for _, p := range v.passes {
 		n += 48
 		for _, h := range p.headers {

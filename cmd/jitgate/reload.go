@@ -24,6 +24,7 @@ const firstMetadata = 5 * time.Second
 
 func reloadCommand(std stdio) *cobra.Command {
 	var f adminFlags
+	var local bool
 	c := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the running gateway read its configuration again",
@@ -33,21 +34,29 @@ anything is wrong with it, nothing: the problems are printed as check prints
 them, and the gateway goes on as before. Sessions and open connections stay;
 groups and the rules of apps hold from the next request on.
 
-Every replica is told for itself. The addresses of listen, admin and redis,
+Other replicas on the same Redis are told to read their own files, within a
+second; --local leaves them alone, as SIGHUP does. The addresses of listen, admin and redis,
 whether there is tls, and header, header_time and idle of limits take a restart.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var answer reloadAnswer
-			if err := askGateway(c.Context(), f.config, "POST /reload", &answer); err != nil {
+			if err := askGateway(c.Context(), f.config, fmt.Sprintf("POST /reload?local=%t", local), &answer); err != nil {
 				return err
 			}
-			if err := printReload(std.out, f, answer); err != nil || answer.Error == "" {
+			if err := printReload(std.out, f, answer); err != nil {
 				return err
 			}
-			return fmt.Errorf("nothing was changed: %s", answer.Error)
+			if answer.Error != "" {
+				return fmt.Errorf("nothing was changed: %s", answer.Error)
+			}
+			if answer.Untold != "" {
+				return fmt.Errorf("in use here alone: %s", answer.Untold)
+			}
+			return nil
 		},
 	}
 	f.add(c)
+	c.Flags().BoolVar(&local, "local", false, "leave other replicas alone")
 	return c
 }
 
@@ -63,7 +72,10 @@ func printReload(out io.Writer, f adminFlags, answer reloadAnswer) error {
 	if answer.Error != "" {
 		return nil
 	}
-	_, err := fmt.Fprintf(out, "%s: in use\n", answer.File)
+	if _, err := fmt.Fprintf(out, "%s: in use\n", answer.File); err != nil || answer.Others == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%s told to read theirs\n", count(answer.Others, "other replica"))
 	return err
 }
 
@@ -72,11 +84,13 @@ type reloadAnswer struct {
 	File     string   `json:"file"` // as the gateway calls it
 	Error    string   `json:"error,omitempty"`
 	Problems []string `json:"problems,omitempty"` // a line each
+	Others   int      `json:"others,omitempty"`   // replicas that were told
+	Untold   string   `json:"untold,omitempty"`   // why none could be
 }
 
 // socket returns the handler of the admin socket: the proxy's, and besides
 //
-//	POST /reload    a [reloadAnswer]
+//	POST /reload?local=    a [reloadAnswer]; other replicas are told unless local is true
 func (g *gateway) socket() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", g.proxy.Socket())
@@ -95,6 +109,11 @@ func (g *gateway) socket() http.Handler {
 		if err != nil {
 			answer.Error = err.Error()
 		}
+		if err == nil && r.URL.Query().Get("local") != "true" {
+			if answer.Others, err = g.proxy.TellReload(r.Context()); err != nil {
+				answer.Untold = err.Error()
+			}
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // the client may be gone
 	})
@@ -112,6 +131,11 @@ func (g *gateway) askReload(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// reloadForOther has run reload because another replica was told to.
+func (g *gateway) reloadForOther() {
+	_ = g.askReload(context.Background()) // which logs what came of it
 }
 
 // reload puts what the file says now in the place of the configuration in use,

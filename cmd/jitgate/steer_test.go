@@ -195,7 +195,7 @@ func TestReloadReplicas(t *testing.T) {
 			if err := os.WriteFile(r.file, bytes.Replace(data, []byte(change.old), []byte(change.new), 1), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got := output(t, "reload", "-c", r.file); got != r.file+": in use\n" {
+			if got := output(t, "reload", "--local", "-c", r.file); got != r.file+": in use\n" {
 				t.Errorf("reload printed %q", got)
 			}
 		}

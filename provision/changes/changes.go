@@ -45,7 +45,8 @@ const (
 
 // Channel returns the channel on which changes of a directory's users are published.
 // It lies in the directory's slot. A message is the ID of a user; the empty one is
-// about all users of the directory.
+// about all users of the directory. The channel of the directory "" is for what
+// concerns all of them: the message is an ID for the change of configuration.
 func Channel(prefix, directory string) string {
 	return prefix + "changed:{" + directory + "}"
 }
