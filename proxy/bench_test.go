@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,12 +14,20 @@ import (
 )
 
 // BenchmarkForward compares the gateway with a bare ReverseProxy, both asked in
-// the process, with a body of 1 KiB from a real upstream: a public path, a session
+// the process, with a body of 1 KiB or more from a real upstream: a public path, a session
 // that is remembered, and one that the store is asked for each time.
 func BenchmarkForward(b *testing.B) {
 	address := testenv.Embedded(b).Addr()
 	s := newSite(b, testenv.Client(b, address), setup{})
-	s.upstream.answer(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, strings.Repeat("x", 1024)) })
+	small, large := strings.Repeat("x", 1<<10), strings.Repeat("x", 100<<10)
+	s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
+		body := small
+		if strings.HasSuffix(r.URL.Path, "/large") {
+			body = large
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		io.WriteString(w, body)
+	})
 	cookie := s.cookie(s.signedIn("ann", s.url("wiki", "/")))
 	upstream, err := url.Parse(s.upstream.URL)
 	if err != nil {
@@ -35,6 +44,8 @@ func BenchmarkForward(b *testing.B) {
 	}{
 		{"bare", "/x", bare},
 		{"public", "/public/x", s.Gateway},
+		{"bare, 100 KiB", "/large", bare},
+		{"public, 100 KiB", "/public/large", s.Gateway},
 		{"session", "/x", s.remembering(address).Gateway},
 		{"session from the store", "/x", s.Gateway},
 	} {
