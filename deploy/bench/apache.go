@@ -12,6 +12,9 @@ import (
 
 // apacheConfig sets Apache up with mod_auth_mellon as Debian packages them, with
 // an access log and the headers that make it the like of jitgate.
+//
+// As Debian has it, but for the threads: with fewer it would end processes, and the
+// connections that they have, whenever it has little to do.
 const apacheConfig = `ServerRoot %[1]s
 DefaultRuntimeDir %[1]s
 PidFile %[1]s/pid
@@ -22,12 +25,12 @@ LogLevel warn
 %[3]s
 User %[4]s
 Group %[4]s
-StartServers 2
+StartServers 16
 MinSpareThreads 25
-MaxSpareThreads 75
+MaxSpareThreads 400
 ThreadLimit 64
 ThreadsPerChild 25
-MaxRequestWorkers 150
+MaxRequestWorkers 400
 KeepAlive On
 MaxKeepAliveRequests 0
 LogFormat "%%h %%l %%u %%t \"%%r\" %%>s %%O \"%%{Referer}i\" \"%%{User-Agent}i\"" combined
