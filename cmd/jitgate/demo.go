@@ -220,7 +220,7 @@ func portError(err error, port int) error {
 
 func printBanner(std stdio, port int, file string, idps []demoIdP) {
 	base := fmt.Sprintf("http://localhost:%d", port)
-	fmt.Fprintf(std.out, "\njitgate demo is ready:  %s\n\nUsers (the password is the part before the @):\n", base)
+	fmt.Fprintf(std.out, "\njitgate demo is ready:  %s\n\nUsers, each with the password that follows:\n", base)
 	table := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
 	for _, idp := range idps {
 		for _, u := range idp.users {

@@ -143,6 +143,22 @@ func (idp *IdP) User(name string) (User, bool) {
 	return user.clone(), ok
 }
 
+// named returns the user whom somebody means who types a name, or the email address
+// that most services ask for.
+func (idp *IdP) named(typed string) (User, bool) {
+	if user, ok := idp.User(typed); ok {
+		return user, true
+	}
+	idp.mu.Lock()
+	defer idp.mu.Unlock()
+	for _, user := range idp.users {
+		if slices.Contains(user.Attributes["email"], typed) {
+			return user.clone(), true
+		}
+	}
+	return User{}, false
+}
+
 // AddUser adds the user, in place of one of the same name.
 func (idp *IdP) AddUser(user User) {
 	idp.mu.Lock()

@@ -124,7 +124,7 @@ func (idp *IdP) serveLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, password := r.PostFormValue("username"), r.PostFormValue("password")
-	user, known := idp.User(name)
+	user, known := idp.named(name)
 	if !known || subtle.ConstantTimeCompare([]byte(password), []byte(user.Password)) != 1 {
 		idp.showLogin(w, http.StatusUnauthorized, login{
 			Service: s.sp.entityID, Pending: pending, Name: name, Wrong: true,

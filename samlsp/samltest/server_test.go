@@ -288,6 +288,21 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
+// Whoever has typed an email address to get here types it again.
+func TestEmailForName(t *testing.T) {
+	t.Parallel()
+	idp, p := serve(t, Options{})
+	idp.SetAttribute("ann", "email", "ann@other.example", "ann@idp.example")
+	v := newVisitor(t)
+	address, id := p.redirect(t)
+	page := v.submit(v.get(address), "/login", "username", "ann@idp.example", "password", "wrong")
+	if page.status != http.StatusUnauthorized {
+		t.Errorf("a wrong password: status %d, want 401", page.status)
+	}
+	page = v.submit(page, "/login", "username", "ann@idp.example", "password", "a secret")
+	p.answered(t, page, id)
+}
+
 // TestRefusedRequests: each is refused on a page that says why, and nothing is
 // sent to anybody.
 func TestRefusedRequests(t *testing.T) {
