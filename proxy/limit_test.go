@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -577,6 +579,57 @@ func TestNeverReading(t *testing.T) {
 		})
 		s.upgrade("/public/ws", "", "Connection: Upgrade\nUpgrade: websocket")
 		wait(t, done)
+	})
+}
+
+// The server takes deadlines away after each request, and when it gives a connection to
+// a websocket. A write to somebody who does not read ends all the same.
+func TestWriteDeadlineStays(t *testing.T) {
+	t.Parallel()
+	for name, takeAway := range map[string]func(net.Conn) error{
+		"after a request": func(c net.Conn) error { return c.SetWriteDeadline(time.Time{}) },
+		"for a websocket": func(c net.Conn) error { return c.SetDeadline(time.Time{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			near, far := net.Pipe()
+			defer far.Close()
+			c := &limitedConn{Conn: near, g: stalling(t).Gateway}
+			defer near.Close()
+			go far.Read(make([]byte, 1))
+			if _, err := c.Write([]byte("a")); err != nil {
+				t.Fatal(err)
+			}
+			if err := takeAway(c); err != nil {
+				t.Fatal(err)
+			}
+			failed := make(chan error, 1)
+			go func() {
+				_, err := c.Write([]byte("b"))
+				failed <- err
+			}()
+			select {
+			case err := <-failed:
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("write that nobody reads: %v", err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("a write that nobody reads goes on")
+			}
+		})
+	}
+	t.Run("less time", func(t *testing.T) {
+		t.Parallel()
+		near, far := net.Pipe()
+		defer far.Close()
+		c := &limitedConn{Conn: near, g: newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{}).Gateway} // a minute
+		defer near.Close()
+		if err := c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("a")); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("write with less time: %v", err)
+		}
 	})
 }
 

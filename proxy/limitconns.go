@@ -149,7 +149,26 @@ func (c *limitedConn) Write(p []byte) (int, error) {
 		if err := c.SetWriteDeadline(now.Add(stall)); err != nil {
 			return 0, err
 		}
-		c.set.Store(now.UnixNano())
 	}
 	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline is for whoever wants less time for what comes next. The server takes
+// the deadline away after each request, which has to stay: Write does not set it anew
+// each time.
+func (c *limitedConn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	c.set.Store(time.Now().UnixNano())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline is what the server takes all deadlines away by, when a connection is no
+// longer its own.
+func (c *limitedConn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
 }
