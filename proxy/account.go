@@ -28,7 +28,7 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 	}
 	switch {
 	case ok && r.Method != http.MethodPost:
-		page.Logout{Site: host, User: v.user.UserName}.Write(w, http.StatusOK)
+		page.Logout{Site: host, User: v.user.UserName}.Write(w, r, http.StatusOK)
 		return nil
 	case ok:
 		if err := g.signOut(r.Context(), ev, v); err != nil {
@@ -40,14 +40,14 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 	if r.Method == http.MethodPost {
 		g.jar.clearSession(w)
 	}
-	g.signedOut(w, host, r.URL.Query().Get("idp"))
+	g.signedOut(w, r, host, r.URL.Query().Get("idp"))
 	return nil
 }
 
 // signedOut says that the visitor of a host is signed out; at the identity
 // provider too, by what that says.
-func (g *Gateway) signedOut(w http.ResponseWriter, host, idp string) {
-	page.SignedOut{Site: host, IdP: idp, Again: g.loginURL(host, "")}.Write(w, http.StatusOK)
+func (g *Gateway) signedOut(w http.ResponseWriter, r *http.Request, host, idp string) {
+	page.SignedOut{Site: host, IdP: idp, Again: g.loginURL(host, "")}.Write(w, r, http.StatusOK)
 }
 
 // signOut ends all sessions of the visitor's login, and records that.
@@ -95,7 +95,7 @@ func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request, ev *event
 	page.Session{
 		Site: host, User: v.user.UserName, Email: email, Directory: v.user.Directory, Domain: v.user.Domain, IdP: v.session.IdP,
 		Groups: v.user.Groups, Entitlements: v.user.Entitlements, Expires: expires, Apps: g.appsOf(v),
-	}.Write(w, http.StatusOK)
+	}.Write(w, r, http.StatusOK)
 	return nil
 }
 

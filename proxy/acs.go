@@ -51,8 +51,8 @@ func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, id
 	s, err := g.finishLogin(w, r, ev, idp, res.saml, p)
 	if isUnavailable(err) {
 		again := unavailable(err)
-		again.text = "Your sign-in could not be finished at the moment. Please try again in a minute."
-		again.link = &page.Link{URL: g.loginURL(p.Target.Host, p.Target.Return), Text: "Try again"}
+		again.say = "login_postponed"
+		again.link = &page.Link{URL: g.loginURL(p.Target.Host, p.Target.Return), Text: "try_again"}
 		return again
 	}
 	g.jar.clear(w, p.cookie, g.jar.loginSameSite())

@@ -42,8 +42,8 @@ const retryAfter = "5"
 type problem struct {
 	status    int
 	code      string
-	title     string     // "": what the code says
-	text      string     // "": what the code says
+	say       string     // what the visitor is told, as [page.Error] has it; "": what goes with the code
+	args      []any      // in that
 	link      *page.Link // what to do now
 	app       string
 	user      string
@@ -95,90 +95,45 @@ func notFound() *problem {
 // expired is a login that took too long, was finished already, or was begun by
 // another browser. Restart is where to begin again.
 func expired(restart string, cause error) *problem {
-	return &problem{status: http.StatusBadRequest, code: codeExpired, cause: cause, link: &page.Link{URL: restart, Text: "Continue to sign-in"}}
+	return &problem{status: http.StatusBadRequest, code: codeExpired, cause: cause, link: &page.Link{URL: restart, Text: "continue_to_sign_in"}}
 }
 
 // refused is a login that samlsp or provision refused. Any other error is
 // returned as it is. Restart is where to begin again.
 func refused(err error, restart string) error {
-	p := &problem{status: http.StatusForbidden, cause: err, link: &page.Link{URL: restart, Text: "Try again"}}
+	p := &problem{status: http.StatusForbidden, cause: err, link: &page.Link{URL: restart, Text: "try_again"}}
 	if r, ok := errors.AsType[*samlsp.Refusal](err); ok {
 		p.code = r.Code
 		return p
 	}
 	if r, ok := errors.AsType[*provision.Refusal](err); ok {
-		p.code, p.text, p.attribute, p.domain = r.Code, whatToSend(r), r.Sent, r.Domain
+		p.code, p.args, p.attribute, p.domain = r.Code, whatIsAtFault(r), r.Sent, r.Domain
 		return p
 	}
 	return err
 }
 
-// whatToSend says what the identity provider has to send for a login to be taken.
-func whatToSend(r *provision.Refusal) string {
-	const who = "Please tell your administrator."
-	name := fmt.Sprintf("the attribute “%s”", r.Attribute)
-	if r.Sent != "" && r.Sent != r.Attribute {
-		name += fmt.Sprintf(" (as “%s”)", r.Sent)
+// whatIsAtFault returns what belongs into what a visitor is told of a refusal: the
+// attribute that it is about, where it is about one.
+func whatIsAtFault(r *provision.Refusal) []any {
+	switch {
+	case r.Attribute == "":
+		return nil
+	case r.Sent != "" && r.Sent != r.Attribute:
+		return []any{r.Attribute + " (" + r.Sent + ")"}
 	}
-	switch r.Code {
-	case provision.CodeUserNameMissing, provision.CodeAttributeMissing:
-		return fmt.Sprintf("Your identity provider has to send %s, with a value. %s", name, who)
-	case provision.CodeAttributeInvalid:
-		return fmt.Sprintf("Your identity provider sent a value for %s that cannot be used. %s", name, who)
-	case provision.CodeDomainMissing:
-		return fmt.Sprintf("Your identity provider has to send %s, with the domain that you belong to. %s", name, who)
-	case provision.CodeDomainMismatch:
-		return fmt.Sprintf("Your identity provider sent %s with a domain that it may not vouch for. %s", name, who)
-	case provision.CodeUserConflict:
-		return fmt.Sprintf("Your identity provider sent %s with a value that another user has already. %s", name, who)
-	}
-	return "" // what the code says
+	return []any{r.Attribute}
 }
 
-// describe returns the title and the sentence that go with a code.
-func describe(code string, status int) (title, text string) {
-	switch code {
-	case codeNotFound:
-		return "Page not found", "There is nothing at this address."
-	case codeSignIn:
-		return "Please sign in", "You are not signed in, or your session has ended."
-	case codeExpired:
-		return "This sign-in has expired", "It took too long, was finished already, or was begun in another browser. You can continue from here."
-	case codeDomain:
-		return "Unknown domain", "This domain is not known here."
-	case codeForbidden:
-		return "You do not have access", "You are signed in, but your account may not use this app. If it should, ask your administrator."
-	case codeStore:
-		return "Temporarily unavailable", "Sign-in cannot be checked at the moment. Please try again in a minute; you do not need to sign in again."
-	case codeBusy:
-		return "Too busy", "Too many people are signing in at the moment. Please try again in a minute."
-	case codeTooMany:
-		return "Too many sign-ins", "There were too many sign-ins from your network within a minute. Please try again a little later."
-	case codeTooLarge:
-		return "Too large", "This is more than may be sent to this app."
-	case codeUpstream:
-		return "App unavailable", "The app does not answer at the moment. Please try again in a minute."
-	case codeInternal:
-		return "Something went wrong", "That is our fault. Please try again; if it stays so, tell your administrator the request number."
-	case codeIdP:
-		return "Temporarily unavailable", "Your identity provider cannot be reached from here at the moment. Please try again in a few minutes."
-	case samlsp.CodeInvalid, samlsp.CodeReplayed:
-		return "Sign-in did not complete", "Sign-in did not complete. Please try again."
-	case samlsp.CodeRefused:
-		return "Sign-in was refused", "Your identity provider did not let you sign in."
-	case provision.CodeUserUnknown:
-		return "No account", "You have no account here, and your identity provider does not create one. Please ask your administrator."
-	case provision.CodeUserBlocked:
-		return "Account blocked", "Your account has been blocked here. Please ask your administrator to unblock it."
-	case provision.CodeDirectoryDeleted:
-		return "Sign-in is closed", "Your organisation’s directory has been closed. Please ask your administrator."
-	case codeBadRequest:
-		if status == http.StatusMisdirectedRequest {
-			return "Unknown host", "There is no app under this host name."
-		}
-		return "Bad request", "This request cannot be answered. Please go back and try another way."
+// said returns what the visitor is told, as [page.Error] has it.
+func (p *problem) said() string {
+	switch {
+	case p.say != "":
+		return p.say
+	case p.status == http.StatusMisdirectedRequest:
+		return "unknown_host"
 	}
-	return "Sign-in did not complete", "Your account could not be set up. Please ask your administrator."
+	return p.code
 }
 
 // answer answers every error: a page, or JSON for a client that does not accept
@@ -193,13 +148,6 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 	if errors.Is(r.Context().Err(), context.Canceled) && !ev.body.hasStalled() {
 		ev.status = statusGone
 	}
-	title, text := describe(p.code, p.status)
-	if p.title != "" {
-		title = p.title
-	}
-	if p.text != "" {
-		text = p.text
-	}
 	h := w.Header()
 	h.Set("X-Request-Id", ev.id)
 	switch {
@@ -210,9 +158,9 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 	}
 	if acceptsHTML(r) {
 		page.Error{
-			Site: g.siteOf(ev.host), Title: title, Text: text, Code: p.code, RequestID: ev.id,
+			Site: g.siteOf(ev.host), Say: p.said(), Args: p.args, Code: p.code, RequestID: ev.id,
 			App: p.app, User: p.user, Attribute: p.attribute, Domain: p.domain, Link: p.link,
-		}.Write(w, p.status)
+		}.Write(w, r, p.status)
 		return
 	}
 	writeJSON(w, p.status, struct {
@@ -223,7 +171,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 		Domain    string `json:"domain,omitempty"`
 		LoginURL  string `json:"login_url,omitempty"`
 		RequestID string `json:"request_id"`
-	}{p.code, text, p.app, p.attribute, p.domain, p.loginURL, ev.id})
+	}{p.code, page.Message(r, p.said(), p.args...), p.app, p.attribute, p.domain, p.loginURL, ev.id})
 }
 
 // acceptsHTML reports whether the client is one that shows pages.

@@ -1,16 +1,22 @@
 package proxy
 
 import (
+	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/jitgate/jitgate/proxy/page"
 )
 
 // TestCodesAreInREADME holds the codes that the packages define against the rows
@@ -58,10 +64,57 @@ func TestCodesAreInREADME(t *testing.T) {
 		if !described[code] {
 			t.Errorf("README has no row for %s", code)
 		}
+		if page.Message(httptest.NewRequest("GET", "/", nil), code) == "error."+code+".text" {
+			t.Errorf("there is no text for %s", code)
+		}
 	}
 	for _, code := range slices.Sorted(maps.Keys(described)) {
 		if !defined[code] {
 			t.Errorf("README describes %s, which nothing defines", code)
 		}
+	}
+}
+
+// TestSaid: what the gateway has a page say besides the codes is in the pages' texts.
+func TestSaid(t *testing.T) {
+	t.Parallel()
+	texts := make(map[string]string)
+	data, err := os.ReadFile("page/lang/en.json")
+	if err == nil {
+		err = json.Unmarshal(data, &texts)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for form, key := range map[string]string{
+			`\bsay(?:, \w\.\w+)? *[:=]+ *"(\w+)"`:      "error.%s.text",
+			`page\.Link\{URL: [^{}]*, Text: "(\w+)"\}`: "link.%s",
+			`link\.Text = "(\w+)"`:                     "link.%s",
+			`sendTo\(w, r, \w+, "(\w+)"\)`:             "post.%s.title",
+			`return "(unknown_host)"`:                  "error.%s.title",
+		} {
+			for _, said := range regexp.MustCompile(form).FindAllStringSubmatch(string(source), -1) {
+				found++
+				if key := fmt.Sprintf(key, said[1]); texts[key] == "" {
+					t.Errorf("%s says %s, which there is not", file, key)
+				}
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("found %d places, want those that there are", found)
 	}
 }

@@ -303,7 +303,7 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, to route) error {
 	login := g.loginURL(to.host, "")
 	if !isNavigation(r) {
-		return &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "Sign in"}}
+		return &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "sign_in"}}
 	}
 	rd := to.raw
 	if r.URL.RawQuery != "" {

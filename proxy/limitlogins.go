@@ -90,6 +90,6 @@ func (g *Gateway) attempt(ev *event) error {
 	}
 	return &problem{
 		status: http.StatusTooManyRequests, code: codeTooMany, retry: wait,
-		link: &page.Link{URL: g.loginURL(g.base.Hostname(), ""), Text: "Try again"},
+		link: &page.Link{URL: g.loginURL(g.base.Hostname(), ""), Text: "try_again"},
 	}
 }

@@ -163,7 +163,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	case len(idps) == 1:
 		return g.begin(w, r, idps[0], end)
 	case len(idps) > 1:
-		page.Choose{Site: site, Target: keep, Domain: domain, IdPs: idps}.Write(w, http.StatusOK)
+		page.Choose{Site: site, Target: keep, Domain: domain, IdPs: idps}.Write(w, r, http.StatusOK)
 		return nil
 	case form.typed != "" && !acceptsHTML(r):
 		return &problem{status: http.StatusBadRequest, code: codeDomain}
@@ -176,7 +176,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	if form.typed != "" {
 		ev.code, status = codeDomain, http.StatusBadRequest
 	}
-	page.Login{Site: site, Target: keep, Domain: form.typed, Unknown: form.typed != "", Remembered: g.remembered(r)}.Write(w, status)
+	page.Login{Site: site, Target: keep, Domain: form.typed, Unknown: form.typed != "", Remembered: g.remembered(r)}.Write(w, r, status)
 	return nil
 }
 
@@ -220,22 +220,22 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name string, end
 	if err := g.jar.setPending(w, r.Header, token, p); err != nil {
 		return err
 	}
-	g.sendTo(w, begun, "Signing you in", "You are being sent to your organisation’s sign-in page.")
+	g.sendTo(w, r, begun, "signing_in")
 	return nil
 }
 
-// sendTo has the browser take a message to an identity provider. Title and text
-// are for those who see a page meanwhile.
-func (g *Gateway) sendTo(w http.ResponseWriter, b samlsp.Begun, title, text string) {
+// sendTo has the browser take a message to an identity provider. What [page.Post] says
+// is for those who see it meanwhile.
+func (g *Gateway) sendTo(w http.ResponseWriter, r *http.Request, b samlsp.Begun, say string) {
 	f := b.Post
 	if f == nil {
 		redirect(w, http.StatusSeeOther, b.Redirect)
 		return
 	}
 	page.Post{
-		Site: g.base.Hostname(), Title: title, Text: text,
+		Site: g.base.Hostname(), Say: say,
 		Action: f.Action, Parameter: f.Parameter, Message: f.Message, RelayState: f.RelayState,
-	}.Write(w, http.StatusOK)
+	}.Write(w, r, http.StatusOK)
 }
 
 // land takes a visitor who has the session s on our own host to where the login
@@ -375,8 +375,8 @@ func (g *Gateway) expiredHere(r *http.Request, ev *event, host string, cause err
 	p := expired(g.loginURL(host, ""), cause)
 	if ok {
 		ev.user = v.logName
-		p.title, p.text, p.user = "You are signed in", "This sign-in was finished already. You can continue.", v.user.UserName
-		p.link.Text = "Continue"
+		p.say, p.user = "signed_in", v.user.UserName
+		p.link.Text = "continue"
 	}
 	return p
 }

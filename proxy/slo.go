@@ -50,12 +50,12 @@ func (g *Gateway) leave(w http.ResponseWriter, r *http.Request, host string, s s
 		NameID: nameOf(s),
 	}
 	if host == g.base.Hostname() {
-		return g.depart(w, d)
+		return g.depart(w, r, d)
 	}
 	sealed, err := seal(g.jar.logouts, "departure", d)
 	if err != nil { // too long for a URL
 		g.log.Warn("sign-out not taken to the identity provider", zap.String("idp", s.IdP), zap.Error(err))
-		g.signedOut(w, host, "")
+		g.signedOut(w, r, host, "")
 		return nil
 	}
 	redirect(w, http.StatusSeeOther, g.origin(g.base.Hostname())+ownPrefix+"/logout?from="+sealed)
@@ -72,19 +72,19 @@ func (g *Gateway) continueLogout(w http.ResponseWriter, r *http.Request, host, s
 	}
 	id, ok := g.jar.session(r.Header)
 	if !ok || session.KeyOf(id) != d.Base || g.now().Sub(d.Time) >= departureLifetime {
-		g.signedOut(w, d.Host, "")
+		g.signedOut(w, r, d.Host, "")
 		return nil
 	}
 	g.jar.clearSession(w)
-	return g.depart(w, d)
+	return g.depart(w, r, d)
 }
 
 // depart sends the browser to the identity provider, where that has a single
 // logout service. The visitor is signed out here, whatever comes of it.
-func (g *Gateway) depart(w http.ResponseWriter, d departure) error {
+func (g *Gateway) depart(w http.ResponseWriter, r *http.Request, d departure) error {
 	idp, ok := g.idps[d.IdP]
 	if !ok { // it was there a minute ago
-		g.signedOut(w, d.Host, "")
+		g.signedOut(w, r, d.Host, "")
 		return nil
 	}
 	token := rand.Text()
@@ -93,7 +93,7 @@ func (g *Gateway) depart(w http.ResponseWriter, d departure) error {
 		g.log.Warn("sign-out not taken to the identity provider", zap.String("idp", d.IdP), zap.Error(err))
 	}
 	if err != nil || !ok {
-		g.signedOut(w, d.Host, "")
+		g.signedOut(w, r, d.Host, "")
 		return nil
 	}
 	p := leaving{Host: d.Host, IdP: d.IdP, RequestID: begun.RequestID, Token: token, Time: g.now().UTC()}
@@ -102,7 +102,7 @@ func (g *Gateway) depart(w http.ResponseWriter, d departure) error {
 		return err
 	}
 	g.jar.set(w, g.jar.logoutName(), value, loginLifetime, g.jar.loginSameSite())
-	g.sendTo(w, begun, "Signing you out", "You are being signed out at your organisation’s identity provider.")
+	g.sendTo(w, r, begun, "signing_out")
 	return nil
 }
 
@@ -129,9 +129,9 @@ func (g *Gateway) serveSLO(w http.ResponseWriter, r *http.Request, ev *event, id
 	ctx, cancel := context.WithTimeout(r.Context(), finishTimeout)
 	defer cancel()
 	if m.IsRequest() {
-		return g.endForIdP(ctx, w, ev, idp, m)
+		return g.endForIdP(w, r.WithContext(ctx), ev, idp, m)
 	}
-	return g.arrive(ctx, w, r, idp, m)
+	return g.arrive(w, r.WithContext(ctx), idp, m)
 }
 
 func (g *Gateway) readLogout(w http.ResponseWriter, r *http.Request) (samlsp.Message, error) {
@@ -145,9 +145,9 @@ func (g *Gateway) readLogout(w http.ResponseWriter, r *http.Request) (samlsp.Mes
 }
 
 // endForIdP ends the sessions that an identity provider wants ended, and answers.
-func (g *Gateway) endForIdP(ctx context.Context, w http.ResponseWriter, ev *event, idp string, m samlsp.Message) error {
+func (g *Gateway) endForIdP(w http.ResponseWriter, r *http.Request, ev *event, idp string, m samlsp.Message) error {
 	sp := g.idps[idp]
-	request, err := sp.EndLogout(ctx, m, func(ctx context.Context, request *samlsp.LogoutRequest) error {
+	request, err := sp.EndLogout(r.Context(), m, func(ctx context.Context, request *samlsp.LogoutRequest) error {
 		return g.endSubject(ctx, ev, idp, request)
 	})
 	if err != nil {
@@ -158,10 +158,10 @@ func (g *Gateway) endForIdP(ctx context.Context, w http.ResponseWriter, ev *even
 		return err
 	}
 	if !ok {
-		g.signedOut(w, g.base.Hostname(), page.Everywhere)
+		g.signedOut(w, r, g.base.Hostname(), page.Everywhere)
 		return nil
 	}
-	g.sendTo(w, answer, "Signing you out", "You are signed out here, and being taken back to your organisation’s identity provider.")
+	g.sendTo(w, r, answer, "signed_out")
 	return nil
 }
 
@@ -204,25 +204,21 @@ func nameOf(s session.Record) samlsp.NameID {
 }
 
 // arrive takes the identity provider's answer to a sign-out that began here.
-func (g *Gateway) arrive(ctx context.Context, w http.ResponseWriter, r *http.Request, idp string, m samlsp.Message) error {
+func (g *Gateway) arrive(w http.ResponseWriter, r *http.Request, idp string, m samlsp.Message) error {
 	p, ok := g.jar.leaving(r.Header, m.RelayState)
 	if !ok || p.IdP != idp {
 		return &problem{
-			status: http.StatusForbidden, code: samlsp.CodeInvalid, title: "Sign-out was not confirmed",
-			text:  "This answer of an identity provider belongs to no sign-out that is under way in this browser.",
+			status: http.StatusForbidden, code: samlsp.CodeInvalid, say: "logout_unasked",
 			cause: errors.New("no sign-out under way in this browser"), link: g.logoutLink(),
 		}
 	}
-	everywhere, err := g.idps[idp].FinishLogout(ctx, m, p.RequestID)
+	everywhere, err := g.idps[idp].FinishLogout(r.Context(), m, p.RequestID)
 	if _, refused := errors.AsType[*samlsp.Refusal](err); err != nil && !refused {
 		return err
 	}
 	g.jar.clear(w, g.jar.logoutName(), g.jar.loginSameSite())
 	if err != nil {
-		return &problem{
-			status: http.StatusForbidden, code: samlsp.CodeInvalid, title: "You are signed out here", cause: err,
-			text: "The answer of your identity provider could not be verified, so that you may still be signed in there. On a shared computer, close the browser.",
-		}
+		return &problem{status: http.StatusForbidden, code: samlsp.CodeInvalid, say: "logout_unverified", cause: err}
 	}
 	said := page.Partly
 	if everywhere {
@@ -237,15 +233,11 @@ func (g *Gateway) arrive(ctx context.Context, w http.ResponseWriter, r *http.Req
 // returned as it is.
 func (g *Gateway) logoutRefused(err error) error {
 	if r, ok := errors.AsType[*samlsp.Refusal](err); ok {
-		return &problem{
-			status: http.StatusForbidden, code: r.Code, title: "Sign-out did not complete",
-			text: "The message of your identity provider was refused. You may still be signed in here.", cause: err,
-			link: g.logoutLink(),
-		}
+		return &problem{status: http.StatusForbidden, code: r.Code, say: "logout_refused", cause: err, link: g.logoutLink()}
 	}
 	return err
 }
 
 func (g *Gateway) logoutLink() *page.Link {
-	return &page.Link{URL: g.origin(g.base.Hostname()) + ownPrefix + "/logout", Text: "Sign out here"}
+	return &page.Link{URL: g.origin(g.base.Hostname()) + ownPrefix + "/logout", Text: "sign_out_here"}
 }

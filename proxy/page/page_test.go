@@ -12,23 +12,30 @@ import (
 // nasty is what somebody might have as a name, or send as a value.
 const nasty = `"><script>alert(1)</script>'&{{.}}`
 
+type writer interface {
+	Write(http.ResponseWriter, *http.Request, int)
+}
+
 // pages are all pages, with hostile values everywhere.
-func pages() map[string]interface {
-	Write(http.ResponseWriter, int)
-} {
+func pages() map[string]writer {
 	target := Target{To: nasty}
-	return map[string]interface {
-		Write(http.ResponseWriter, int)
-	}{
+	return map[string]writer{
 		"login":      Login{Site: nasty, Target: target, Domain: nasty, Unknown: true, Remembered: nasty},
 		"login rd":   Login{Target: Target{Return: nasty}},
 		"choose":     Choose{Site: nasty, Target: target, Domain: nasty, IdPs: []string{nasty, "b"}},
-		"post":       Post{Site: nasty, Title: nasty, Text: nasty, Action: "https://idp.example/sso?a=1&b=2", Parameter: nasty, Message: nasty, RelayState: nasty},
-		"error":      Error{Site: nasty, Title: nasty, Text: nasty, Code: nasty, RequestID: nasty, App: nasty, User: nasty, Attribute: nasty, Domain: nasty, Link: &Link{URL: nasty, Text: nasty}},
+		"post":       Post{Site: nasty, Say: nasty, Action: "https://idp.example/sso?a=1&b=2", Parameter: nasty, Message: nasty, RelayState: nasty},
+		"error":      Error{Site: nasty, Say: "attribute_missing", Args: []any{nasty}, Code: nasty, RequestID: nasty, App: nasty, User: nasty, Attribute: nasty, Domain: nasty, Link: &Link{URL: nasty, Text: nasty}},
 		"logout":     Logout{Site: nasty, User: nasty},
 		"signed out": SignedOut{Site: nasty, IdP: nasty, Again: nasty},
 		"session":    Session{Site: nasty, User: nasty, Email: nasty, Groups: []string{nasty}, Expires: time.Now(), Apps: []Link{{URL: nasty, Text: nasty}}},
 	}
+}
+
+// visit is a request of somebody who reads these languages.
+func visit(languages string) *http.Request {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Accept-Language", languages)
+	return r
 }
 
 func TestPages(t *testing.T) {
@@ -37,7 +44,7 @@ func TestPages(t *testing.T) {
 	script := regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 	for name, p := range pages() {
 		w := httptest.NewRecorder()
-		p.Write(w, 418)
+		p.Write(w, visit(""), 418)
 		body, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 		if w.Code != 418 {
 			t.Errorf("%s: status = %d, want %d", name, w.Code, 418)
@@ -71,7 +78,7 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	for name, p := range pages() {
 		w := httptest.NewRecorder()
-		p.Write(w, 200)
+		p.Write(w, visit(""), 200)
 		for header, want := range map[string]string{
 			"Cache-Control":          "no-store",
 			"X-Content-Type-Options": "nosniff",
@@ -109,7 +116,7 @@ func TestTarget(t *testing.T) {
 		{Target{To: "MTIz==", Return: "/p"}, `name="to" value="MTIz=="`, `?domain=acme.example&amp;to=MTIz%3d%3d"`},
 	} {
 		w := httptest.NewRecorder()
-		Login{Target: test.target, Remembered: "acme.example"}.Write(w, 200)
+		Login{Target: test.target, Remembered: "acme.example"}.Write(w, visit(""), 200)
 		body := w.Body.String()
 		if !strings.Contains(body, test.wantForm) || !strings.Contains(body, test.wantLink) {
 			t.Errorf("%+v: page lacks %s or %s:\n%s", test.target, test.wantForm, test.wantLink, body)
