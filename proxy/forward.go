@@ -195,7 +195,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, sent http.Header, ev *event
 // header returns what goes to the app of the headers that a visitor sent. It has room
 // for what is to be added, and shares the values.
 func (p passage) header(sent http.Header) http.Header {
-	h := make(http.Header, len(sent)+len(p.identity)+6)
+	h := make(http.Header, len(sent)+len(p.identity)+4)
 	for name, values := range sent {
 		if p.app.reserved.mayPass(name) {
 			h[name] = values
