@@ -8,8 +8,11 @@ export FUZZTIME="${1:-30s}"
 one() {
   local log
   log="$(mktemp)"
-  # Coverage that depends on the time or on chance makes minimising endless.
-  if go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 1s -parallel 1 -timeout 0 "$1" >"$log" 2>&1; then
+  # Coverage that depends on the time or on chance makes minimising endless. Before Go
+  # 1.27 the end of the time may pass for a failure (golang/go#75804), of which no input
+  # is written.
+  if go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 1s -parallel 1 -timeout 0 "$1" >"$log" 2>&1 ||
+    { grep -qx '    context deadline exceeded' "$log" && ! grep -q 'Failing input written' "$log"; }; then
     echo "ok    $2 $(grep -o 'execs: [0-9]*' "$log" | tail -1)"
     rm -f "$log"
   else
