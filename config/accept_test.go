@@ -44,6 +44,8 @@ func TestAccepted(t *testing.T) {
 		{"allow:", "path: \"/a.b/c~d/@e/(f)\", public: [/a.b/c~d/@e/(f)], allow:", "all that a path may have, and itself public"},
 		{"apps:\n  - {", "attributes: [{name: email}]\napps:\n  - {headers: {X-Forwarded-User: email, Remote-Groups: groups, X_ID: id}, ", "a preset's header without the preset, and what is no attribute"},
 		{"domains: [acme.example]", "domains: [acme.example], inactive_after: 1d", "days, and the shortest time to be inactive"},
+		{"apps:", "discovery: {list: true, service: \"http://localhost:8081/disco?a=b\"}\napps:", "a discovery service on this machine"},
+		{"apps:", "branding: {colors: {accent: \"#767676\", accent_dark: \"#8a8a8a\"}, links: [{text: a, url: \"mailto:a@b.example\"}, {text: b, url: \"tel:+15550100\"}]}\napps:", "the palest and the darkest that one can read"},
 		{"apps:", "attributes: [{name: userName, sensitive: true}, {name: phone, sensitive: false}]\napps:", "a userName that is not logged"},
 		{"apps:", "attributes: [{name: \"urn:oid:0.9.2342.19200300.100.1.3\"}, {name: Groups}]\napps:", "a name as in assertions, and one that differs from a reserved one"},
 	} {

@@ -43,6 +43,10 @@ type App struct {
 	// Allow says who may use it. Required; there is no default.
 	Allow Allow `yaml:"allow"`
 
+	// IdentityProviders are the IdPs whose users may use it, and which are offered to
+	// those who come here to sign in. Default: all.
+	IdentityProviders []string `yaml:"identity_providers"`
+
 	// Public are paths that need no sign-in and get no identity headers: one
 	// path each, or with / at its end all below it. They are whole paths, and
 	// begin with the app's. Default: none.
@@ -108,6 +112,12 @@ func (r *report) checkApps(c *Config, n names) {
 			a.UpstreamURL = r.origin(key+".upstream", a.Upstream, "http://127.0.0.1:9000")
 		}
 		r.checkAllow(key+".allow", a.Allow, n)
+		if r.has(key+".identity_providers") && len(a.IdentityProviders) == 0 {
+			r.add(key+".identity_providers", "is empty, so that nobody may use the app; write the identity providers whose users may, or remove it")
+		}
+		for j, p := range a.IdentityProviders {
+			r.known(fmt.Sprintf("%s.identity_providers[%d]", key, j), "identity provider", p, n.idps)
+		}
 		for j, p := range a.Public {
 			r.checkPublic(fmt.Sprintf("%s.public[%d]", key, j), p, a.Path)
 			if slices.Contains(a.Public[:j], p) {

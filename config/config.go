@@ -83,6 +83,12 @@ type Config struct {
 	// required.
 	IdentityProviders []IdentityProvider `yaml:"identity_providers"`
 
+	// Discovery is how the gateway finds out where a visitor signs in.
+	Discovery Discovery `yaml:"discovery"`
+
+	// Branding is what the gateway's own pages look like.
+	Branding Branding `yaml:"branding"`
+
 	// Groups are worked out from users' attributes at each login. Default: none.
 	Groups []Group `yaml:"groups"`
 
@@ -167,14 +173,16 @@ func (r *report) check(c *Config) {
 	r.checkDirectories(c)
 	names := namesOf(c)
 	r.checkIdentityProviders(c, names)
+	r.checkDiscovery(&c.Discovery)
+	r.checkBranding(&c.Branding)
 	r.checkGroups(c, names)
 	r.checkApps(c, names)
 }
 
 // names are what one section of the file may call in another.
 type names struct {
-	attributes, directories, domains, groups, entitlements map[string]bool
-	asserted                                               []string // globs of group names that some IdP may assert
+	attributes, directories, domains, idps, groups, entitlements map[string]bool
+	asserted                                                     []string // globs of group names that some IdP may assert
 }
 
 // namesOf collects the names that c defines.
@@ -185,6 +193,7 @@ func namesOf(c *Config) names {
 		groups:       make(map[string]bool),
 		entitlements: make(map[string]bool),
 		domains:      make(map[string]bool),
+		idps:         make(map[string]bool),
 	}
 	for _, a := range c.Attributes {
 		n.attributes[a.Name] = true
@@ -196,6 +205,7 @@ func namesOf(c *Config) names {
 		}
 	}
 	for _, p := range c.IdentityProviders {
+		n.idps[p.Name] = true
 		n.asserted = append(n.asserted, p.Groups.Allow...)
 	}
 	for _, g := range c.Groups {

@@ -78,12 +78,15 @@ func writeFiles(dir string) {
 		"session.key":       base64.StdEncoding.EncodeToString(sessionKey) + "\n",
 		"older.key":         base64.StdEncoding.EncodeToString(olderKey) + "\r\n",
 		"short-session.key": base64.StdEncoding.EncodeToString(sessionKey[:32]),
+		"logo.svg":          "<svg/>",
+		"large.svg":         strings.Repeat(" ", maxLogo+1),
 		"junk":              "S3CRET junk!",
 		"empty":             "",
 		"newline":           "\n",
 	} {
 		must(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
+	must(os.Mkdir(filepath.Join(dir, "templates"), 0o700))
 }
 
 func must(err error) {
@@ -143,7 +146,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Directories: []Directory{{Name: "acme", Domains: []string{"acme.example"}}},
 		IdentityProviders: []IdentityProvider{{
-			Name: "acme", Directory: "acme", JIT: true, SingleLogout: true, IDPInitiated: "restart",
+			Name: "acme", Title: "acme", Directory: "acme", JIT: true, SingleLogout: true, IDPInitiated: "restart",
 			Metadata: Metadata{File: filepath.Join(files, "acme-idp.xml"), Refresh: time.Minute},
 		}},
 		Apps: []App{{
@@ -207,6 +210,12 @@ func TestExample(t *testing.T) {
 		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML:              got.SAML,
 		IdentityProviders: got.IdentityProviders,
+		Discovery:         Discovery{Service: "https://ds.example.com/"},
+		Branding: Branding{
+			Name: "Acme Portal", Logo: in("logo.svg"), LogoURL: "data:image/svg+xml;base64,PHN2Zy8+",
+			Colors: Colors{Accent: "#1f5fbf", AccentDark: "#8ab8ff"}, Links: []BrandLink{{Text: "Help", URL: "https://help.example.com"}},
+			Help: map[string]string{"user_blocked": "Call the service desk at 555-0100."}, Templates: in("templates"),
+		},
 		Groups:            got.Groups,
 		Apps:              got.Apps,
 		Attributes: []Attribute{
@@ -229,12 +238,12 @@ func TestExample(t *testing.T) {
 		TLS: &RedisTLS{CAFile: in("redis-ca.crt"), CertFile: in("redis.crt"), KeyFile: in("redis.key"), ServerName: "redis.example.com"},
 	})
 	equal(t, "identity provider", &got.IdentityProviders[0], &IdentityProvider{
-		Name: "acme", Directory: "acme", Metadata: Metadata{File: in("acme-idp.xml"), Refresh: time.Minute},
+		Name: "acme", Title: "Acme Corporation", LoginHint: []string{"subject", "query"}, Directory: "acme", Metadata: Metadata{File: in("acme-idp.xml"), Refresh: time.Minute},
 		Attributes: map[string]string{"email": "urn:oid:0.9.2342.19200300.100.1.3"},
 		Groups:     AssertedGroups{Attribute: "groups", Allow: []string{"eng-*"}}, JIT: true, SingleLogout: true, IDPInitiated: "restart",
 	})
 	equal(t, "identity provider", &got.IdentityProviders[1], &IdentityProvider{
-		Name: "globex", Directory: "globex", JIT: true, IDPInitiated: "restart", EmailDomains: "any",
+		Name: "globex", Title: "globex", Directory: "globex", JIT: true, IDPInitiated: "restart", EmailDomains: "any",
 		Metadata:   Metadata{URL: "https://idp.globex.example/metadata", EntityID: "https://idp.globex.example/saml", Refresh: time.Hour, SignerFile: in("globex-signer.crt")},
 		Encryption: Encryption{Allow: []string{"aes128-cbc", "aes192-cbc", "aes256-cbc", "unsigned-response"}},
 	})
@@ -258,7 +267,7 @@ func TestExample(t *testing.T) {
 	equal(t, "group", &got.Groups[3], &Group{Name: "eng-admins", Asserted: true})
 	equal(t, "app", &got.Apps[0], &App{
 		Name: "wiki", Host: "wiki.example.com", Path: "/", Upstream: "http://127.0.0.1:9000", UpstreamURL: got.Apps[0].UpstreamURL,
-		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"}, Body: 20 << 30,
+		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"}, Body: 20 << 30, IdentityProviders: []string{"acme"},
 		Headers: Headers{Preset: "forwarded", Set: map[string]string{"X-Department": "department"}},
 	})
 	equal(t, "allow", &got.Apps[1].Allow, &Allow{Entitlements: []string{"builds"}})

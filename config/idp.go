@@ -19,6 +19,9 @@ type IdentityProvider struct {
 	// and -, up to 64 characters. Required.
 	Name string `yaml:"name"`
 
+	// Title is what visitors read where they choose among several. Default: its name.
+	Title string `yaml:"title"`
+
 	// Directory is the one that its users belong to. Several IdPs may name the
 	// same; then a visitor chooses among them. Required.
 	Directory string `yaml:"directory"`
@@ -33,6 +36,12 @@ type IdentityProvider struct {
 
 	// Groups are the asserted groups that are taken over as they are.
 	Groups AssertedGroups `yaml:"groups"`
+
+	// LoginHint says how the IdP is told what a visitor has typed, or login_hint= in
+	// the URL of the sign-in page, so that they need not type it again: subject in the
+	// Subject of the request (SAML core, section 3.4.1), which some IdPs refuse, query
+	// as login_hint in its URL. Default: none.
+	LoginHint []string `yaml:"login_hint"`
 
 	// JIT creates and updates users as they sign in. With false, users who are
 	// known sign in and are not changed, and others are refused. Default: true.
@@ -134,6 +143,16 @@ func (r *report) checkIdentityProviders(c *Config, n names) {
 			r.checkMapped(join(key+".attributes", name), name, p.Attributes[name], n)
 		}
 		r.checkAssertedGroups(key+".groups", p.Groups)
+		if p.Title == "" {
+			p.Title = p.Name
+		}
+		for j, way := range p.LoginHint {
+			hint := fmt.Sprintf("%s.login_hint[%d]", key, j)
+			r.oneOf(hint, way, "subject", "query")
+			if slices.Contains(p.LoginHint[:j], way) {
+				r.add(hint, "%q is there already; remove one", way)
+			}
+		}
 		if !r.has(key + ".jit") {
 			p.JIT = true
 		}
