@@ -28,7 +28,7 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 	}
 	switch {
 	case ok && r.Method != http.MethodPost:
-		page.Logout{Site: host, User: v.user.UserName}.Write(w, r, http.StatusOK)
+		g.pages.Write(w, r, http.StatusOK, page.Logout{Site: host, User: v.user.UserName})
 		return nil
 	case ok:
 		if err := g.signOut(r.Context(), ev, v); err != nil {
@@ -47,7 +47,7 @@ func (g *Gateway) serveLogout(w http.ResponseWriter, r *http.Request, ev *event,
 // signedOut says that the visitor of a host is signed out; at the identity
 // provider too, by what that says.
 func (g *Gateway) signedOut(w http.ResponseWriter, r *http.Request, host, idp string) {
-	page.SignedOut{Site: host, IdP: idp, Again: g.loginURL(host, "")}.Write(w, r, http.StatusOK)
+	g.pages.Write(w, r, http.StatusOK, page.SignedOut{Site: host, IdP: idp, Again: g.loginURL(host, "")})
 }
 
 // signOut ends all sessions of the visitor's login, and records that.
@@ -92,10 +92,10 @@ func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request, ev *event
 		})
 		return nil
 	}
-	page.Session{
+	g.pages.Write(w, r, http.StatusOK, page.Session{
 		Site: host, User: v.user.UserName, Email: email, Directory: v.user.Directory, Domain: v.user.Domain, IdP: v.session.IdP,
 		Groups: v.user.Groups, Entitlements: v.user.Entitlements, Expires: expires, Apps: g.appsOf(v),
-	}.Write(w, r, http.StatusOK)
+	})
 	return nil
 }
 
@@ -108,7 +108,7 @@ func (g *Gateway) appsOf(v *visitor) []page.Link {
 	var links []page.Link
 	for host, apps := range g.apps {
 		for _, a := range apps {
-			if a.allows(v.user) {
+			if a.allows(v.user, v.session.IdP) {
 				links = append(links, page.Link{URL: g.origin(host) + a.prefix + "/", Text: a.name})
 			}
 		}

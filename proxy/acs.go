@@ -46,7 +46,7 @@ func (g *Gateway) serveACS(w http.ResponseWriter, r *http.Request, ev *event, id
 	}
 	p, ok := g.jar.pending(r.Header, res.relayState)
 	if !ok {
-		return g.unasked(w, r, ev, idp, res)
+		return g.unasked(w, r, ev, idp, res, p.Target)
 	}
 	s, err := g.finishLogin(w, r, ev, idp, res.saml, p)
 	if isUnavailable(err) {
@@ -163,8 +163,9 @@ func newRecord(id *samlsp.Identity, u provision.User) session.Record {
 
 // unasked answers a response that belongs to no login of this browser: one that
 // has expired, or that the identity provider sent of its own accord. What it
-// says is not verified here, so it decides nothing but where to begin.
-func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp string, res response) error {
+// says is not verified here, so it decides nothing but where to begin. One that has
+// expired was to end at was, which is zero where that is not known any more.
+func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp string, res response, was target) error {
 	ctx, cancel := context.WithTimeout(r.Context(), finishTimeout)
 	defer cancel()
 	unsolicited, err := g.idps[idp].Unsolicited(ctx, res.saml)
@@ -172,7 +173,14 @@ func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp
 		return err
 	}
 	if !unsolicited {
-		return g.expiredHere(r, ev, g.base.Hostname(), errors.New("no login under way in this browser"))
+		if _, served := g.apps[was.Host]; !served {
+			was = target{Host: g.base.Hostname()}
+		}
+		err := g.expiredHere(r, ev, g.base.Hostname(), errors.New("no login under way in this browser"))
+		if p, ok := errors.AsType[*problem](err); ok {
+			p.link.URL = g.loginURL(was.Host, was.Return)
+		}
+		return err
 	}
 	end := g.portalTarget(res.relayState)
 	if g.idps[idp].unsolicited == "restart" {

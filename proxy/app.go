@@ -17,6 +17,7 @@ type app struct {
 	prefix    string // of its paths, without a slash at the end
 	upstream  *url.URL
 	allow     config.Allow
+	idps      []string       // whose users may use it; none: all
 	public    []string       // exact paths, or with a slash at the end all below
 	forwarded bool           // the preset of that name
 	custom    []customHeader // set besides
@@ -38,7 +39,7 @@ func newApps(cfg *config.Config) (map[string][]*app, error) {
 		}
 		hosts[c.Host] = append(hosts[c.Host], &app{
 			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"), upstream: c.UpstreamURL,
-			allow: c.Allow, public: c.Public,
+			allow: c.Allow, idps: c.IdentityProviders, public: c.Public,
 			forwarded: c.Headers.Preset == "forwarded", custom: custom, reserved: newNameSet(names...),
 			body: int64(c.Body),
 		})
@@ -72,8 +73,17 @@ func (a *app) isPublic(path string) bool {
 	})
 }
 
-// allows reports whether the user may use the app. The zero Allow allows nobody.
-func (a *app) allows(u provision.User) bool {
+// takes reports whether the app is for those who sign in at an identity provider.
+func (a *app) takes(idp string) bool {
+	return len(a.idps) == 0 || slices.Contains(a.idps, idp)
+}
+
+// allows reports whether the user, signed in at an identity provider, may use the app.
+// The zero Allow allows nobody.
+func (a *app) allows(u provision.User, idp string) bool {
+	if !a.takes(idp) {
+		return false
+	}
 	if a.allow.AnyUser {
 		return true
 	}

@@ -20,6 +20,10 @@ const (
 	// how long before that on our pages.
 	loginLifetime = 15 * time.Minute
 
+	// loginMemory is for how long a browser remembers where a login was to end, so that
+	// one that took too long can begin again.
+	loginMemory = 2 * time.Hour
+
 	// maxPending is how many logins one browser may have under way, and
 	// maxPendingBytes what their cookies may weigh together: some servers
 	// refuse requests with more than 8 KiB of headers.
@@ -72,7 +76,7 @@ func newJar(cfg *config.Config, now func() time.Time) (*jar, error) {
 	if j.sessions, err = session.NewKeyring(keys, "session", cfg.Session.Lifetime); err != nil {
 		return nil, err
 	}
-	if j.logins, err = session.NewKeyring(keys, "login", loginLifetime); err != nil {
+	if j.logins, err = session.NewKeyring(keys, "login", loginMemory); err != nil {
 		return nil, err
 	}
 	if j.logouts, err = session.NewKeyring(keys, "logout", loginLifetime); err != nil {
@@ -173,11 +177,12 @@ func (j *jar) setPending(w http.ResponseWriter, h http.Header, token string, p p
 		total -= size[others[0].cookie]
 		others = others[1:]
 	}
-	j.set(w, name, value, loginLifetime, j.loginSameSite())
+	j.set(w, name, value, loginMemory, j.loginSameSite())
 	return nil
 }
 
-// pending returns the login under way that a RelayState names.
+// pending returns the login under way that a RelayState names. Of one that took too
+// long, ok is false and the result has nothing but its target.
 func (j *jar) pending(h http.Header, token string) (pending, bool) {
 	name := j.loginPrefix() + token
 	value, ok := session.Cookie(h, name)
@@ -188,12 +193,16 @@ func (j *jar) pending(h http.Header, token string) (pending, bool) {
 }
 
 // openPending opens the cookie of a pending login. Where that fails, the result
-// has nothing but the cookie's name.
+// has nothing but the cookie's name, and of a login that took too long its target and
+// its time.
 func (j *jar) openPending(name, value string) (pending, bool) {
 	p := pending{cookie: name}
 	data, ok := j.logins.Open(name, value)
-	if !ok || json.Unmarshal(data, &p) != nil || j.now().Sub(p.Time) >= loginLifetime {
+	if !ok || json.Unmarshal(data, &p) != nil {
 		return pending{cookie: name}, false
+	}
+	if j.now().Sub(p.Time) >= loginLifetime {
+		return pending{cookie: name, Target: p.Target, Time: p.Time}, false
 	}
 	return p, true
 }

@@ -217,8 +217,8 @@ func TestLoginInFrame(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{})
 	res, _ := s.get(s.browser(), s.url("sso", "/.jitgate/login?idp=acme"), "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe", "Accept: text/html")
-	if res.StatusCode != 403 || len(res.Cookies()) != 0 {
-		t.Errorf("%d with the cookies %v, want 403 and none", res.StatusCode, res.Cookies())
+	if res.StatusCode != 401 || len(res.Cookies()) != 0 {
+		t.Errorf("%d with the cookies %v, want 401 and none", res.StatusCode, res.Cookies())
 	}
 	res, _ = s.get(s.browser(), s.url("sso", "/.jitgate/login?idp=acme"), "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html")
 	if res.StatusCode != 303 || len(res.Cookies()) == 0 {

@@ -157,10 +157,10 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, ev *event, err 
 		h.Set("Retry-After", retryAfter)
 	}
 	if acceptsHTML(r) {
-		page.Error{
+		g.pages.Write(w, r, p.status, page.Error{
 			Site: g.siteOf(ev.host), Say: p.said(), Args: p.args, Code: p.code, RequestID: ev.id,
 			App: p.app, User: p.user, Attribute: p.attribute, Domain: p.domain, Link: p.link,
-		}.Write(w, r, p.status)
+		})
 		return
 	}
 	writeJSON(w, p.status, struct {

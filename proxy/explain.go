@@ -77,17 +77,18 @@ func (g *Gateway) Explain(ctx context.Context, q Question) (Explanation, error) 
 	}
 	if u := x.Login.After; u != nil {
 		x.Accepted = x.Response.Trusted
-		x.Apps = g.accessOf(*u)
+		x.Apps = g.accessOf(*u, q.IdP)
 	}
 	return x, nil
 }
 
-// accessOf says of each app whether a user may use it.
-func (g *Gateway) accessOf(u provision.User) []AppAccess {
+// accessOf says of each app whether a user may use it who signs in at an identity
+// provider.
+func (g *Gateway) accessOf(u provision.User, idp string) []AppAccess {
 	var all []AppAccess
 	for host, apps := range g.apps {
 		for _, a := range apps {
-			access := AppAccess{App: a.name, URL: g.origin(host) + a.prefix + "/", Allowed: a.allows(u), Why: a.why(u)}
+			access := AppAccess{App: a.name, URL: g.origin(host) + a.prefix + "/", Allowed: a.allows(u, idp), Why: a.why(u, idp)}
 			if access.Allowed {
 				h := make(http.Header)
 				set(h, a.identity(u))
@@ -104,7 +105,10 @@ func (g *Gateway) accessOf(u provision.User) []AppAccess {
 }
 
 // why says what lets the user use the app or, if nothing does, what would.
-func (a *app) why(u provision.User) string {
+func (a *app) why(u provision.User, idp string) string {
+	if !a.takes(idp) {
+		return "wants a sign-in at: " + strings.Join(a.idps, ", ")
+	}
 	has := func(wanted, had []string) string {
 		if i := slices.IndexFunc(wanted, func(name string) bool { return slices.Contains(had, name) }); i >= 0 {
 			return wanted[i]

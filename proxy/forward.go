@@ -318,7 +318,7 @@ func (g *Gateway) untilPrivate(ctx context.Context, p passage) {
 // configuration may have begun.
 func (g *Gateway) stillAllows(p passage, v *visitor) bool {
 	app, ok := find(g.apps[p.route.host], p.route.path)
-	return ok && app.name == p.app.name && app.allows(v.user)
+	return ok && app.name == p.app.name && app.allows(v.user, v.session.IdP)
 }
 
 // withoutOurCookies takes our cookies out of the Cookie header. All others stay

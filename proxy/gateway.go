@@ -68,6 +68,8 @@ type Gateway struct {
 	base    *url.URL          // origin of our own pages
 	apps    map[string][]*app // by host, base's included
 	idps    map[string]idp
+	asking  discovery
+	pages   *page.Set
 	trusted []netip.Prefix
 	limits  config.Limits
 
@@ -121,6 +123,7 @@ type logs struct {
 // An idp is an identity provider.
 type idp struct {
 	*samlsp.SP
+	title       string // for visitors
 	directory   string // whose users sign in there
 	unsolicited string // what becomes of responses that nobody asked for: restart, accept or off
 	logout      bool   // takes part in single logout
@@ -192,7 +195,11 @@ func build(o Options, s *shared) (*Gateway, error) {
 		if !ok {
 			return nil, fmt.Errorf("identity provider %q: no service provider", c.Name)
 		}
-		g.idps[c.Name] = idp{sp, c.Directory, c.IDPInitiated, c.SingleLogout}
+		g.idps[c.Name] = idp{sp, c.Title, c.Directory, c.IDPInitiated, c.SingleLogout}
+	}
+	g.asking = newDiscovery(o.Config)
+	if g.pages, err = newPages(o.Config.Branding); err != nil {
+		return nil, err
 	}
 	return g, nil
 }
@@ -274,7 +281,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	ev.user = v.logName
 	pass := v.pass(app)
 	if !pass.allowed {
-		return &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.userName}
+		p := &problem{status: http.StatusForbidden, code: codeForbidden, app: app.name, user: v.userName}
+		if pass.misled {
+			p.say, p.link = "forbidden_idp", &page.Link{URL: g.loginURL(to.host, to.again(r)), Text: "sign_in_otherwise"}
+		}
+		return p
 	}
 	return g.forward(w, r, ev, passage{app: app, route: to, guest: v, identity: pass.headers})
 }
@@ -305,11 +316,11 @@ func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, to route) 
 	if !isNavigation(r) {
 		return &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "sign_in"}}
 	}
-	rd := to.raw
-	if r.URL.RawQuery != "" {
-		rd += "?" + r.URL.RawQuery
+	if isFramed(r) {
+		g.leaveFrame(w, r, to.host, to.again(r))
+		return nil
 	}
-	redirect(w, http.StatusFound, g.loginURL(to.host, safeReturn(rd)))
+	redirect(w, http.StatusFound, g.loginURL(to.host, to.again(r)))
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,7 +254,8 @@ func (s *site) serviceProviders(cfg *config.Config) map[string]*samlsp.SP {
 		sp, err := samlsp.New(samlsp.Options{
 			Name: c.Name, EntityID: cfg.SAML.EntityID, ACS: cfg.BaseURL + "/.jitgate/saml/" + c.Name + "/acs", SLO: slo, Key: pair.Key, Certificate: pair.Certificate,
 			Metadata: samlsp.MetadataSource{File: c.Metadata.File}, Unsolicited: c.IDPInitiated == "accept",
-			Replay: samlsp.NewReplay(s.rdb, cfg.Redis.KeyPrefix),
+			Replay:      samlsp.NewReplay(s.rdb, cfg.Redis.KeyPrefix),
+			HintSubject: slices.Contains(c.LoginHint, "subject"), HintQuery: slices.Contains(c.LoginHint, "query"),
 		})
 		if err != nil {
 			s.t.Fatal(err)

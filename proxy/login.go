@@ -9,8 +9,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
-	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/proxy/page"
 	"github.com/jitgate/jitgate/proxy/session"
 	"github.com/jitgate/jitgate/samlsp"
@@ -24,7 +25,11 @@ const domainLifetime = 365 * 24 * time.Hour
 type loginForm struct {
 	rd, to string // where to end: a path here, or a sealed target elsewhere
 	typed  string // a domain or an e-mail address
+	hint   string // who is about to sign in, for the identity provider
 	idp    string // name
+
+	chosen   bool   // it comes back from a discovery service
+	entityID string // of the identity provider that was chosen there
 }
 
 func readLoginForm(w http.ResponseWriter, r *http.Request) (loginForm, error) {
@@ -36,23 +41,38 @@ func readLoginForm(w http.ResponseWriter, r *http.Request) (loginForm, error) {
 		}
 		values = r.PostForm
 	}
-	typed := values.Get("domain")
+	typed, hint := strings.TrimSpace(values.Get("domain")), strings.TrimSpace(values.Get("login_hint"))
 	if typed == "" {
-		typed = values.Get("login_hint")
+		typed = hint
+	}
+	if hint == "" && strings.Contains(typed, "@") {
+		hint = typed
 	}
 	return loginForm{
-		rd: values.Get("rd"), to: values.Get("to"), typed: strings.TrimSpace(typed),
-		idp: values.Get("idp"),
+		rd: values.Get("rd"), to: values.Get("to"), typed: typed, hint: cleanHint(hint), idp: values.Get("idp"),
+		chosen: values.Get("chosen") != "", entityID: values.Get("entityID"),
 	}, nil
 }
 
+// maxHint is the longest name of somebody that is passed on, in bytes: that of an
+// e-mail address (RFC 5321, section 4.5.3.1), and some more.
+const maxHint = 320
+
+// cleanHint returns a hint as it may be written into a message, or "".
+func cleanHint(hint string) string {
+	if len(hint) > maxHint || !utf8.ValidString(hint) || strings.ContainsFunc(hint, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return ""
+	}
+	return hint
+}
+
 // asks reports whether the visitor wants to sign in anew, session or not.
-func (f loginForm) asks() bool { return f.typed != "" || f.idp != "" }
+func (f loginForm) asks() bool { return f.typed != "" || f.idp != "" || f.entityID != "" }
 
 // query returns the URL query that asks for the same.
 func (f loginForm) query() string {
 	v := make(url.Values)
-	for name, value := range map[string]string{"rd": f.rd, "to": f.to, "domain": f.typed, "idp": f.idp} {
+	for name, value := range map[string]string{"rd": f.rd, "to": f.to, "domain": f.typed, "login_hint": f.hint, "idp": f.idp} {
 		if value != "" {
 			v.Set(name, value)
 		}
@@ -62,6 +82,10 @@ func (f loginForm) query() string {
 
 // serveLogin begins a login, or asks where to.
 func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	if isFramed(r) {
+		g.leaveFrame(w, r, host, safeReturn(r.URL.Query().Get("rd")))
+		return nil
+	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode != "" && mode != "navigate" || dest != "" && dest != "document" {
 		// Somebody's image, script or frame: it must not push out logins under way.
@@ -89,7 +113,7 @@ func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, 
 		if err != nil {
 			return err
 		}
-		if ok {
+		if ok && g.takes(end, v.session.IdP) {
 			ev.user = v.logName
 			return g.land(w, r, v.session, end)
 		}
@@ -122,7 +146,7 @@ func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, h
 		if err != nil {
 			return err
 		}
-		if ok {
+		if ok && g.takes(target{Host: host, Return: rd}, v.session.IdP) {
 			ev.user = v.logName
 			redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, rd))
 			return nil
@@ -137,78 +161,14 @@ func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, h
 	return nil
 }
 
-// discover finds the identity provider that a visitor signs in at, and begins
-// the login there; or asks the visitor.
-func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, form loginForm, end target) error {
-	site, keep := g.base.Hostname(), page.Target{To: form.to, Return: end.Return}
-	if form.to == "" && end.Return == "/" {
-		keep.Return = ""
-	}
-	if form.asks() || len(g.idps) == 1 {
-		if err := g.attempt(ev); err != nil {
-			return err
-		}
-	}
-	domain, known := domainOf(form.typed)
-	var idps []string
-	if known {
-		idps = g.users.IdPs(domain)
-	}
-	if len(idps) > 0 {
-		g.jar.set(w, g.jar.domainName(), domain, domainLifetime, http.SameSiteLaxMode)
-	}
-	switch {
-	case form.idp != "":
-		return g.begin(w, r, form.idp, end)
-	case len(idps) == 1:
-		return g.begin(w, r, idps[0], end)
-	case len(idps) > 1:
-		page.Choose{Site: site, Target: keep, Domain: domain, IdPs: idps}.Write(w, r, http.StatusOK)
-		return nil
-	case form.typed != "" && !acceptsHTML(r):
-		return &problem{status: http.StatusBadRequest, code: codeDomain}
-	case form.typed == "" && len(g.idps) == 1:
-		for name := range g.idps {
-			return g.begin(w, r, name, end)
-		}
-	}
-	status := http.StatusOK
-	if form.typed != "" {
-		ev.code, status = codeDomain, http.StatusBadRequest
-	}
-	page.Login{Site: site, Target: keep, Domain: form.typed, Unknown: form.typed != "", Remembered: g.remembered(r)}.Write(w, r, status)
-	return nil
-}
-
-// remembered returns the domain of this browser's last login, if it still has
-// an identity provider.
-func (g *Gateway) remembered(r *http.Request) string {
-	value, _ := session.Cookie(r.Header, g.jar.domainName())
-	domain, ok := config.NormalizeDomain(value)
-	if !ok || len(g.users.IdPs(domain)) == 0 {
-		return ""
-	}
-	return domain
-}
-
-// domainOf returns the domain of what a visitor typed: a domain, or an address
-// with exactly one @.
-func domainOf(typed string) (string, bool) {
-	local, domain, found := strings.Cut(typed, "@")
-	if !found {
-		domain = local
-	}
-	return config.NormalizeDomain(domain) // which refuses another @
-}
-
 // begin sends the browser to an identity provider.
-func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name string, end target) error {
+func (g *Gateway) begin(w http.ResponseWriter, r *http.Request, name, hint string, end target) error {
 	idp, ok := g.idps[name]
 	if !ok {
 		return badRequest(http.StatusBadRequest, "no identity provider %q", name)
 	}
 	token := rand.Text()
-	begun, err := idp.Begin(token)
+	begun, err := idp.Begin(token, hint)
 	if err != nil {
 		return fmt.Errorf("beginning a login at %q: %w", name, err)
 	}
@@ -232,10 +192,10 @@ func (g *Gateway) sendTo(w http.ResponseWriter, r *http.Request, b samlsp.Begun,
 		redirect(w, http.StatusSeeOther, b.Redirect)
 		return
 	}
-	page.Post{
+	g.pages.Write(w, r, http.StatusOK, page.Post{
 		Site: g.base.Hostname(), Say: say,
 		Action: f.Action, Parameter: f.Parameter, Message: f.Message, RelayState: f.RelayState,
-	}.Write(w, r, http.StatusOK)
+	})
 }
 
 // land takes a visitor who has the session s on our own host to where the login

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -15,6 +16,14 @@ type route struct {
 	host string // lower case, no port, no trailing dot
 	path string // decoded, for comparing
 	raw  string // encoded, for the upstream
+}
+
+// again returns what to ask for to come here again with a GET, as safeReturn has it.
+func (to route) again(r *http.Request) string {
+	if r.URL.RawQuery == "" {
+		return safeReturn(to.raw)
+	}
+	return safeReturn(to.raw + "?" + r.URL.RawQuery)
 }
 
 // bracket returns host as it stands in a URL: an IPv6 address in brackets.

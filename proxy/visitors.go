@@ -191,6 +191,7 @@ const maxPasses = 32
 type pass struct {
 	app     *app
 	allowed bool
+	misled  bool     // not allowed, since they signed in at the wrong identity provider
 	headers []header // that tell the app who the guest is
 }
 
@@ -210,9 +211,9 @@ func (v *guest) pass(a *app) *pass {
 	return nil
 }
 
-// newPass works out what an app means for a user.
-func newPass(a *app, u provision.User) pass {
-	p := pass{app: a, allowed: a.allows(u)}
+// newPass works out what an app means for a user who signed in at an identity provider.
+func newPass(a *app, u provision.User, idp string) pass {
+	p := pass{app: a, allowed: a.allows(u, idp), misled: !a.takes(idp)}
 	if p.allowed {
 		p.headers = a.identity(u)
 	}
@@ -334,7 +335,7 @@ func (g *Gateway) newGuest(v *visitor, a *app, old *guest) *guest {
 	}
 	passes := make([]pass, len(apps))
 	for i, a := range apps {
-		passes[i] = newPass(a, v.user)
+		passes[i] = newPass(a, v.user, v.session.IdP)
 	}
 	s := v.session
 	guest := &guest{

@@ -45,8 +45,10 @@ type Form struct {
 // bits. The IdP will send relayState, 80 bytes at most, back with its response.
 //
 // It asks for nothing but an answer by POST: no NameID format, no context, no
-// fresh login, so that the IdP sends what it is set up to send.
-func (sp *SP) Begin(relayState string) (Begun, error) {
+// fresh login, so that the IdP sends what it is set up to send. A hint says who is
+// about to sign in, where Options have it passed on; "" for nobody known. It binds
+// nobody: who the response is about is for the IdP to say.
+func (sp *SP) Begin(relayState, hint string) (Begun, error) {
 	p, err := sp.current(time.Now())
 	if err != nil {
 		return Begun{}, err
@@ -55,7 +57,15 @@ func (sp *SP) Begin(relayState string) (Begun, error) {
 		return Begun{}, fmt.Errorf("relay state of %d bytes; want %d at most", len(relayState), maxRelayState)
 	}
 	id := newID()
-	begun, err := sp.send("SAMLRequest", sp.authnRequest(id, p.signOn.best()), p.signOn, relayState)
+	request := sp.authnRequest(id, p.signOn.best())
+	if hint != "" && sp.o.HintSubject {
+		addSubject(request, hint)
+	}
+	to := p.signOn
+	if hint != "" && sp.o.HintQuery {
+		to = to.withHint(hint)
+	}
+	begun, err := sp.send("SAMLRequest", request, to, relayState)
 	begun.RequestID = id
 	return begun, err
 }
@@ -111,6 +121,18 @@ func (sp *SP) authnRequest(id, destination string) *etree.Element {
 	return request
 }
 
+const nameIDUnspecified = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
+
+// addSubject names who is about to sign in, in the format that says nothing of the
+// name (SAML core, 3.4.1 and 8.3.1). The schema has it before the NameIDPolicy.
+func addSubject(request *etree.Element, hint string) {
+	subject := etree.NewElement("saml:Subject")
+	name := subject.CreateElement("saml:NameID")
+	name.CreateAttr("Format", nameIDUnspecified)
+	name.SetText(hint)
+	request.InsertChildAt(request.SelectElement("NameIDPolicy").Index(), subject)
+}
+
 // deflaters are writers that nobody uses now: each takes most of a megabyte.
 var deflaters = sync.Pool{New: func() any {
 	w, err := flate.NewWriter(nil, flate.BestCompression)
@@ -150,11 +172,15 @@ func (sp *SP) redirect(parameter string, message *etree.Element, destination, re
 		return "", fmt.Errorf("signing a message: %w", err)
 	}
 	query += "&Signature=" + escape(base64.StdEncoding.EncodeToString(signature))
-	separator := "?"
-	if strings.Contains(destination, "?") {
-		separator = "&"
+	return addQuery(destination, query), nil
+}
+
+// addQuery adds to the query of a URL.
+func addQuery(location, query string) string {
+	if strings.Contains(location, "?") {
+		return location + "&" + query
 	}
-	return destination + separator + query, nil
+	return location + "?" + query
 }
 
 // escape escapes a query parameter, a space as %20: some IdPs decode and encode
@@ -185,7 +211,9 @@ func (sp *SP) sign(message *etree.Element) (*etree.Element, error) {
 
 // Metadata returns our own metadata for this IdP, to be imported there. It is not
 // signed, and has no end. It takes responses by the POST binding alone, and asks for signed
-// assertions and for the encryption that is accepted (SAML metadata, 2.4.4).
+// assertions and for the encryption that is accepted (SAML metadata, 2.4.4). It names
+// where a discovery service comes back to (Identity Provider Discovery Service
+// Protocol and Profile, 2.5).
 func (sp *SP) Metadata() ([]byte, error) {
 	root := etree.NewElement("md:EntityDescriptor")
 	root.CreateAttr("xmlns:md", nsMetadata)
@@ -205,6 +233,15 @@ func (sp *SP) Metadata() ([]byte, error) {
 				sp.encryptionMethods(key)
 			}
 		}
+	}
+	if sp.o.Return != "" {
+		extensions := etree.NewElement("md:Extensions")
+		role.InsertChildAt(0, extensions) // where the schema has it
+		discovery := extensions.CreateElement("idpdisc:DiscoveryResponse")
+		discovery.CreateAttr("xmlns:idpdisc", nsDiscovery)
+		discovery.CreateAttr("Binding", nsDiscovery)
+		discovery.CreateAttr("Location", sp.o.Return)
+		discovery.CreateAttr("index", "0")
 	}
 	if sp.o.SLO != "" {
 		for _, binding := range []string{saml.HTTPRedirectBinding, saml.HTTPPostBinding} {

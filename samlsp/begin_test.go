@@ -83,7 +83,7 @@ func TestBeginRedirect(t *testing.T) {
 		t.Run(test.what, func(t *testing.T) {
 			r := newRig(t, nil)
 			r.endpoints(map[string]string{bindingRedirect: test.destination, bindingPost: "https://idp.acme.example/post"})
-			begun, err := r.sp.Begin(test.relayState)
+			begun, err := r.sp.Begin(test.relayState, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +180,7 @@ func TestBeginPost(t *testing.T) {
 	r := newRig(t, nil)
 	const to = "https://idp.acme.example/post?a=b"
 	r.endpoints(map[string]string{bindingPost: to})
-	begun, err := r.sp.Begin("token")
+	begun, err := r.sp.Begin("token", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,15 +217,119 @@ func TestBeginPost(t *testing.T) {
 	}
 }
 
+// A hint goes where the IdP is set up to have it, and nowhere else: it is no part of
+// what is signed of the URL, nor of the Destination.
+func TestBeginHint(t *testing.T) {
+	t.Parallel()
+	const hint, to = "änn+x@acme.example <&>", "https://idp.acme.example/sso?a=b"
+	for _, test := range []struct{ subject, query, post bool }{
+		{}, {subject: true}, {query: true}, {true, true, false}, {subject: true, post: true}, {query: true, post: true},
+	} {
+		r := newRig(t, func(o *samlsp.Options) { o.HintSubject, o.HintQuery = test.subject, test.query })
+		binding := bindingRedirect
+		if test.post {
+			binding = bindingPost
+		}
+		r.endpoints(map[string]string{binding: to})
+		begun, err := r.sp.Begin("token", hint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		location := begun.Redirect
+		if test.post {
+			location = begun.Post.Action
+		}
+		u, err := url.Parse(location)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if test.query {
+			want = hint
+		}
+		if got := u.Query().Get("login_hint"); got != want || u.Query().Get("a") != "b" {
+			t.Errorf("%+v: login_hint = %q in %s, want %q", test, got, location, want)
+		}
+		var text []byte
+		if test.post {
+			text, err = base64.StdEncoding.DecodeString(begun.Post.Message)
+		} else {
+			deflated, _ := base64.StdEncoding.DecodeString(u.Query().Get("SAMLRequest"))
+			text, err = io.ReadAll(flate.NewReader(bytes.NewReader(deflated)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkRequest(t, text, begun.RequestID, to)
+		doc := etree.NewDocument()
+		if err := doc.ReadFromBytes(text); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if name := doc.FindElement("//saml:Subject/saml:NameID"); name != nil {
+			got = name.Text()
+			if next := doc.FindElement("//saml:Subject").NextSibling(); next == nil || next.Tag != "NameIDPolicy" {
+				t.Errorf("%+v: the Subject is not before the NameIDPolicy: %s", test, text)
+			}
+		}
+		want = ""
+		if test.subject {
+			want = hint
+		}
+		if got != want {
+			t.Errorf("%+v: Subject = %q, want %q", test, got, want)
+		}
+	}
+}
+
+// Where a discovery service is used, our metadata says where that comes back to, as
+// the first thing in the role.
+func TestMetadataDiscovery(t *testing.T) {
+	t.Parallel()
+	const back = "https://sso.example.com/.jitgate/login"
+	for _, location := range []string{"", back} {
+		r := newRig(t, func(o *samlsp.Options) { o.Return = location })
+		text, err := r.sp.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc := etree.NewDocument()
+		if err := doc.ReadFromBytes(text); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if d := doc.FindElement("/EntityDescriptor/SPSSODescriptor/Extensions/DiscoveryResponse"); d != nil {
+			got = d.SelectAttrValue("Location", "")
+			if d.SelectAttrValue("Binding", "") != "urn:oasis:names:tc:SAML:profiles:SSO:idp-discovery-protocol" || d.NamespaceURI() != d.SelectAttrValue("Binding", "") {
+				t.Errorf("DiscoveryResponse = %s", text)
+			}
+			if first := doc.FindElement("//SPSSODescriptor").ChildElements()[0]; first.Tag != "Extensions" {
+				t.Errorf("the role begins with %s, want its Extensions", first.Tag)
+			}
+		}
+		if got != location {
+			t.Errorf("a discovery service comes back to %q, want %q", got, location)
+		}
+		if err := r.idp.AddSP(text); err != nil {
+			t.Errorf("the metadata cannot be taken in: %v", err)
+		}
+	}
+	r := newRig(t, nil)
+	r.o.Return = "not a URL"
+	if _, err := samlsp.New(r.o); err == nil {
+		t.Error("a place to return to that is no URL is taken")
+	}
+}
+
 func TestBeginRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	if _, err := r.sp.Begin(strings.Repeat("x", 81)); err == nil {
+	if _, err := r.sp.Begin(strings.Repeat("x", 81), ""); err == nil {
 		t.Error("a relay state of 81 bytes is taken")
 	}
 	ids := map[string]bool{}
 	for range 10 {
-		begun, err := r.sp.Begin("")
+		begun, err := r.sp.Begin("", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +342,7 @@ func TestBeginRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fresh.Begin(""); !errors.Is(err, samlsp.ErrNoMetadata) {
+	if _, err := fresh.Begin("", ""); !errors.Is(err, samlsp.ErrNoMetadata) {
 		t.Errorf("Begin without metadata: %v, want ErrNoMetadata", err)
 	}
 	if _, err := fresh.Finish(t.Context(), "", requestID); !errors.Is(err, samlsp.ErrNoMetadata) {

@@ -134,6 +134,7 @@ const (
 	nsProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
 	nsAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
 	nsSignature = "http://www.w3.org/2000/09/xmldsig#"
+	nsDiscovery = "urn:oasis:names:tc:SAML:profiles:SSO:idp-discovery-protocol"
 	nsXML       = "http://www.w3.org/XML/1998/namespace"
 )
 

@@ -53,6 +53,19 @@ func (s service) best() string {
 	return s.post
 }
 
+// withHint returns the service at which somebody in particular is expected. The
+// parameter is none of SAML's, which is why it is not signed.
+func (s service) withHint(hint string) service {
+	query := "login_hint=" + escape(hint)
+	if s.redirect != "" {
+		s.redirect = addQuery(s.redirect, query)
+	}
+	if s.post != "" {
+		s.post = addQuery(s.post, query)
+	}
+	return s
+}
+
 func (p *idp) fingerprints() []string {
 	list := make([]string, len(p.certificates))
 	for i, certificate := range p.certificates {

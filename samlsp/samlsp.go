@@ -95,6 +95,12 @@ type Options struct {
 	// AES-GCM in a signed Response: aes128-cbc, aes192-cbc, aes256-cbc, and
 	// unsigned-response (the Assertion inside must then be signed itself).
 	AllowEncryption []string
+	// Return is the URL that a discovery service comes back to, named in our metadata.
+	// Empty: there is none.
+	Return string
+	// HintSubject puts a login hint into the Subject of requests, HintQuery into their
+	// URL.
+	HintSubject, HintQuery bool
 	// Unsolicited lets Finish accept a response that answers no request.
 	Unsolicited bool
 	// Replay is the memory of what was used already. Required.
@@ -179,6 +185,11 @@ func New(o Options) (*SP, error) {
 			return nil, fmt.Errorf("single logout service: %w", err)
 		}
 	}
+	if o.Return != "" {
+		if _, err := endpoint(o.Return); err != nil {
+			return nil, fmt.Errorf("return from a discovery service: %w", err)
+		}
+	}
 	for _, pair := range sp.keyPairs() {
 		if pair.Key == nil || pair.Key.N.BitLen() < 2048 {
 			return nil, errors.New("no RSA key of at least 2048 bits")
@@ -245,6 +256,14 @@ func (sp *SP) openSource() error {
 func (sp *SP) Ready() error {
 	_, err := sp.current(time.Now())
 	return err
+}
+
+// EntityID returns that of the IdP, "" while no metadata of it is loaded.
+func (sp *SP) EntityID() string {
+	if p := sp.idp.Load(); p != nil {
+		return p.entityID
+	}
+	return ""
 }
 
 // current returns the IdP as its metadata describes it, if that is good at the time.

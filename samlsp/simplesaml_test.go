@@ -57,7 +57,7 @@ func newSite(t *testing.T, idp *testenv.SimpleSAMLIdP, allow ...string) *site {
 }
 
 func (s *site) login(w http.ResponseWriter, r *http.Request) {
-	begun, err := s.sp.Begin("some-token")
+	begun, err := s.sp.Begin("some-token", "")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,11 +89,18 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 		if idp.SingleLogout {
 			slo = endpoints + "/slo"
 		}
+		back := ""
+		if cfg.Discovery.Service != "" {
+			back = cfg.BaseURL + "/.jitgate/login"
+		}
 		sp, err := samlsp.New(samlsp.Options{
 			Name:        idp.Name,
 			EntityID:    cfg.SAML.EntityID,
 			ACS:         endpoints + "/acs",
 			SLO:         slo,
+			Return:      back,
+			HintSubject: slices.Contains(idp.LoginHint, "subject"),
+			HintQuery:   slices.Contains(idp.LoginHint, "query"),
 			Key:         pairs[0].Key,
 			Certificate: pairs[0].Certificate,
 			Rollover:    rollover,

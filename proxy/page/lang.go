@@ -30,7 +30,6 @@ var (
 type catalog struct {
 	tag   string // RFC 5646
 	texts map[string]string
-	templates
 }
 
 // readCatalogs returns those of all languages, in their order.
@@ -45,7 +44,6 @@ func readCatalogs() []*catalog {
 		if err != nil {
 			panic(err) // it is part of the program
 		}
-		c.templates = parse(c)
 		all = append(all, c)
 	}
 	return all
@@ -53,13 +51,16 @@ func readCatalogs() []*catalog {
 
 // catalogFor returns that of the language which the visitor likes best (RFC 9110,
 // section 12.5.4).
-func catalogFor(r *http.Request) *catalog {
+func catalogFor(r *http.Request) *catalog { return catalogs[languageOf(r)] }
+
+// languageOf returns its index.
+func languageOf(r *http.Request) int {
 	liked, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	if err != nil {
-		return catalogs[0]
+		return 0
 	}
 	_, i, _ := matcher.Match(liked...)
-	return catalogs[i]
+	return i
 }
 
 // say returns the text under a key, with the arguments in it.

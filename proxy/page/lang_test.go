@@ -34,7 +34,7 @@ func TestLanguage(t *testing.T) {
 		strings.Repeat("de-x-y,", 10_000): "en", // more than anybody reads
 	} {
 		w := httptest.NewRecorder()
-		Login{}.Write(w, visit(accepted), 200)
+		plain.Write(w, visit(accepted), 200, Login{})
 		if got := w.Header().Get("Content-Language"); got != want || !strings.Contains(w.Body.String(), `<html lang="`+want+`">`) {
 			t.Errorf("Accept-Language %.40q: %q, want %q", accepted, got, want)
 		}
@@ -143,7 +143,7 @@ func TestStrong(t *testing.T) {
 	t.Parallel()
 	for _, c := range catalogs {
 		w := httptest.NewRecorder()
-		Choose{Domain: nasty, IdPs: []string{"a"}}.Write(w, visit(c.tag), 200)
+		plain.Write(w, visit(c.tag), 200, Choose{Domain: nasty, IdPs: []IdP{{"a", "A"}}})
 		if body := w.Body.String(); !strings.Contains(body, "<strong>&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#39;&amp;{{.}}</strong>") {
 			t.Errorf("%s: %s", c.tag, body)
 		}

@@ -1,60 +1,43 @@
 // Package page renders the gateway's own pages.
 //
-// Each page is a struct with a Write method, which answers in the visitor's language:
+// Each page is a struct, which [Set.Write] answers with in the visitor's language:
 // what is said is in the files below lang. They work without scripts, from 320 pixels
-// up, in light and dark, and by keyboard and screen reader; the one script there is
-// presses the button of [Post]. The stylesheet is part of each
-// page, so that a page needs nothing else, and the content security policy
+// up, in light and dark, and by keyboard and screen reader; the scripts there are
+// press the button of [Post] and filter the list of [Login]. The stylesheet is part of
+// each page, so that a page needs nothing else, and the content security policy
 // names it by its hash.
+//
+// A [Set] has the pages as an operator wants them: with their name and colors, and
+// with templates of their own.
 package page
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"embed"
 	"encoding/base64"
-	"html/template"
 	"net/http"
 	"time"
 )
 
-//go:embed style.css *.html
-var files embed.FS
-
-// submit is the one script: it submits the form of a [Post] page.
+// submit is the script that submits the form of a [Post] page.
 const submit = "document.forms[0].submit()"
 
-// style is the stylesheet of all pages.
-var style = readStyle()
-
-func readStyle() string {
-	css, err := files.ReadFile("style.css")
-	if err != nil {
-		panic(err) // it is part of the program
-	}
-	return string(css)
+// A Page is one of the structs in this package.
+type Page interface {
+	// view returns how the page is shown.
+	view() view
 }
 
-type templates struct {
-	login, choose, post, error, logout, signedOut, session *template.Template
+// A view is the name of a template, and what the content security policy of the page
+// allows besides the stylesheet: "" for nothing.
+type view struct {
+	template        string
+	forms, scripts  string // form-action, script-src
+	framed, referer bool   // by any site; whether the origin is told to any
 }
 
-// parse returns the templates of a language.
-func parse(c *catalog) templates {
-	one := func(name string) *template.Template {
-		return template.Must(template.New("layout.html").Funcs(template.FuncMap{
-			"style":  func() template.CSS { return template.CSS(style) },
-			"script": func() template.JS { return submit },
-			"lang":   func() string { return c.tag },
-			"say":    c.say,
-			"strong": c.strong,
-		}).ParseFS(files, "layout.html", "target.html", name+".html"))
-	}
-	return templates{
-		login: one("login"), choose: one("choose"), post: one("post"), error: one("error"),
-		logout: one("logout"), signedOut: one("signedout"), session: one("session"),
-	}
-}
+// anywhere is for forms that lead to an identity provider by redirects: any number of
+// them, and Chromium holds form-action against each, so that no list could be complete.
+const anywhere = "'self' https: http:"
 
 // A Target is where a login is to end. It travels through the pages as it is:
 // what it says is checked when it comes back.
@@ -67,17 +50,18 @@ type Target struct {
 type Login struct {
 	Site       string // host name of the gateway
 	Target     Target
-	Domain     string // what was typed, to be corrected
-	Unknown    bool   // and is not a domain that we know
-	Remembered string // domain of the last login, "" for none
+	Domain     string   // what was typed, to be corrected
+	Unknown    bool     // and is not a domain that we know
+	Remembered string   // domain of the last login, "" for none
+	Domains    []string // to choose from, or none
 }
 
-// Write answers with the page.
-func (p Login) Write(w http.ResponseWriter, r *http.Request, status int) {
-	// The form leads to an identity provider by redirects, any number of them,
-	// and Chromium holds form-action against each: no list could be complete.
-	c := catalogFor(r)
-	c.write(w, status, c.login, p, "form-action 'self' https: http:")
+func (p Login) view() view {
+	v := view{template: "login", forms: anywhere}
+	if len(p.Domains) > 0 {
+		v.scripts = source(narrow)
+	}
+	return v
 }
 
 // Choose asks which identity provider of a domain to sign in at.
@@ -85,14 +69,14 @@ type Choose struct {
 	Site   string
 	Target Target
 	Domain string
-	IdPs   []string // names
+	Hint   string // who is about to sign in, or ""
+	IdPs   []IdP
 }
 
-// Write answers with the page.
-func (p Choose) Write(w http.ResponseWriter, r *http.Request, status int) {
-	c := catalogFor(r)
-	c.write(w, status, c.choose, p, "form-action 'none'")
-}
+// An IdP is an identity provider to choose.
+type IdP struct{ Name, Title string }
+
+func (Choose) view() view { return view{template: "choose"} }
 
 // Post takes a message to an identity provider by the POST binding (SAML
 // bindings, section 3.5).
@@ -104,13 +88,21 @@ type Post struct {
 	RelayState         string // "" for none
 }
 
-// Write answers with the page.
-func (p Post) Write(w http.ResponseWriter, r *http.Request, status int) {
+func (Post) view() view {
 	// An identity provider may refuse a form from nowhere: say our origin.
-	w.Header().Set("Referrer-Policy", "strict-origin")
-	c := catalogFor(r)
-	c.write(w, status, c.post, p, "form-action https: http:; script-src "+source(submit))
+	return view{template: "post", forms: "https: http:", scripts: source(submit), referer: true}
 }
+
+// Frame is for a visitor inside of another page, who cannot sign in there.
+type Frame struct {
+	Site     string
+	SignIn   string // URL, for a page of its own
+	Continue string // URL, for where this page is
+}
+
+// It does nothing but lead to where a link of any site could lead as well, and it
+// would be invisible otherwise.
+func (Frame) view() view { return view{template: "frame", framed: true} }
 
 // A Link is something to go to.
 type Link struct{ URL, Text string }
@@ -129,25 +121,13 @@ type Error struct {
 	Link      *Link  // what to do now, or nil; its Text is a key: link.Text
 }
 
-// Write answers with the page.
-func (p Error) Write(w http.ResponseWriter, r *http.Request, status int) {
-	c := catalogFor(r)
-	said := struct {
-		Error
-		Title, Text string
-	}{p, c.say("error." + p.Say + ".title"), c.say("error."+p.Say+".text", p.Args...)}
-	c.write(w, status, c.error, said, "form-action 'none'")
-}
+func (Error) view() view { return view{template: "error"} }
 
 // Logout asks whether to sign out.
 type Logout struct{ Site, User string }
 
-// Write answers with the page.
-func (p Logout) Write(w http.ResponseWriter, r *http.Request, status int) {
-	// The form may lead to the identity provider, as that of Login does.
-	c := catalogFor(r)
-	c.write(w, status, c.logout, p, "form-action 'self' https: http:")
-}
+// The form may lead to the identity provider, as that of Login does.
+func (Logout) view() view { return view{template: "logout", forms: anywhere} }
 
 // SignedOut says that the session is over.
 type SignedOut struct {
@@ -162,11 +142,7 @@ const (
 	Partly     = "partly"
 )
 
-// Write answers with the page.
-func (p SignedOut) Write(w http.ResponseWriter, r *http.Request, status int) {
-	c := catalogFor(r)
-	c.write(w, status, c.signedOut, p, "form-action 'none'")
-}
+func (SignedOut) view() view { return view{template: "signedout"} }
 
 // Session tells visitors who they are.
 type Session struct {
@@ -177,11 +153,7 @@ type Session struct {
 	Apps                                []Link
 }
 
-// Write answers with the page.
-func (p Session) Write(w http.ResponseWriter, r *http.Request, status int) {
-	c := catalogFor(r)
-	c.write(w, status, c.session, p, "form-action 'none'")
-}
+func (Session) view() view { return view{template: "session"} }
 
 // Protect sets the headers that every answer of the gateway's own has, page or
 // not: nobody keeps it, frames it or takes it for another type.
@@ -192,21 +164,6 @@ func Protect(h http.Header) {
 	if h.Get("Referrer-Policy") == "" {
 		h.Set("Referrer-Policy", "same-origin")
 	}
-}
-
-// write renders a page whose policy allows its stylesheet and what more says.
-func (c *catalog) write(w http.ResponseWriter, status int, t *template.Template, data any, more string) {
-	var body bytes.Buffer
-	if err := t.Execute(&body, data); err != nil {
-		panic(err) // a template that does not fit its struct
-	}
-	Protect(w.Header())
-	w.Header().Set("Content-Security-Policy",
-		"default-src 'none'; style-src "+source(style)+"; img-src data:; base-uri 'none'; frame-ancestors 'none'; "+more)
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Language", c.tag)
-	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // the visitor may be gone
 }
 
 // source names inline content in a content security policy by its hash.

@@ -26,6 +26,7 @@ type signIn struct {
 	acs                   string
 	requestID, relayState string
 	nameIDFormat          string
+	hint                  string // who is about to sign in, or ""
 	forceAuthn, passive   bool
 	began                 time.Time
 }
@@ -62,6 +63,9 @@ func (idp *IdP) readRequest(r *http.Request) (signIn, error) {
 	}
 	s, err := idp.checkRequest(root, sp)
 	s.relayState = m.relayState
+	if s.hint == "" {
+		s.hint = r.URL.Query().Get("login_hint")
+	}
 	return s, err
 }
 
@@ -77,6 +81,9 @@ func (idp *IdP) checkRequest(root *etree.Element, sp serviceProvider) (signIn, e
 	}
 	if policy := root.SelectElement("NameIDPolicy"); policy != nil {
 		s.nameIDFormat = policy.SelectAttrValue("Format", "")
+	}
+	if subject := root.SelectElement("Subject"); subject != nil {
+		s.hint = text(subject, "NameID")
 	}
 	if s.requestID == "" {
 		return signIn{}, errors.New("the request has no ID")

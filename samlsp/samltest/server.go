@@ -107,7 +107,7 @@ func (idp *IdP) proceed(w http.ResponseWriter, r *http.Request, s signIn) {
 		status := Status{Code: StatusResponder, Nested: StatusNoPassive}
 		idp.answer(w, s, idp.Refusal(s.sp.info(s.acs), s.requestID, status))
 	default:
-		idp.showLogin(w, http.StatusOK, login{Service: s.sp.entityID, Pending: idp.keep(s)})
+		idp.showLogin(w, http.StatusOK, login{Service: s.sp.entityID, Pending: idp.keep(s), Name: s.hint})
 	}
 }
 

@@ -1,0 +1,40 @@
+package proxy
+
+import (
+	"fmt"
+
+	"github.com/jitgate/jitgate/config"
+	"github.com/jitgate/jitgate/proxy/page"
+)
+
+// newPages returns the pages as a configuration wants them. An error names the template
+// that is wrong.
+func newPages(b config.Branding) (*page.Set, error) {
+	brand := page.Brand{Name: b.Name, Logo: b.LogoURL, Help: b.Help, Folder: b.Templates}
+	for _, link := range b.Links {
+		brand.Links = append(brand.Links, page.Link{URL: link.URL, Text: link.Text})
+	}
+	if c := b.Colors.Accent; c != "" {
+		brand.Style += ":root {" + accent(c) + "}\n"
+	}
+	if c := b.Colors.AccentDark; c != "" {
+		brand.Style += "@media (prefers-color-scheme: dark) { :root {" + accent(c) + "} }\n"
+	} else if b.Colors.Accent != "" { // ours, which the rule above has overruled
+		brand.Style += "@media (prefers-color-scheme: dark) { :root {" + accent("#8ab8ff") + "} }\n"
+	}
+	set, err := page.New(brand)
+	if err != nil {
+		return nil, fmt.Errorf("branding.templates: %w", err)
+	}
+	return set, nil
+}
+
+// accent returns the declarations of a color, with one for text on it. One that the
+// pointer is over has its text underlined instead of another color.
+func accent(color string) string {
+	ink := "#ffffff"
+	if config.Contrast(color, "#0c1a2e") > config.Contrast(color, ink) {
+		ink = "#0c1a2e"
+	}
+	return "--accent: " + color + "; --accent-ink: " + ink + "; --accent-over: " + color + ";"
+}

@@ -1,0 +1,241 @@
+package page
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+//go:embed style.css narrow.js *.html
+var files embed.FS
+
+// narrow is the script that filters the list of [Login].
+var narrow = mustRead("narrow.js")
+
+func mustRead(name string) string {
+	data, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	return string(data)
+}
+
+// A Brand is what an operator has on all pages. The zero Brand is that of jitgate.
+type Brand struct {
+	Name   string            // in place of the host's, or ""
+	Logo   string            // data: URL of an image, or ""
+	Style  string            // rules after those of the stylesheet
+	Links  []Link            // at the foot of each page, with texts and not keys
+	Help   map[string]string // on the page of an error, by its code
+	Folder string            // with templates and a stylesheet in place of ours, or ""
+}
+
+// A Set is all pages, as one operator wants them. Make one with [New].
+type Set struct {
+	brand     Brand
+	style     string
+	templates []map[string]*template.Template // by language, then by name
+}
+
+// New returns the pages of a brand. It reads the folder, and shows each page once, in
+// each language: an error says which file is wrong, and where.
+func New(b Brand) (*Set, error) {
+	s := &Set{brand: b, style: mustRead("style.css")}
+	own := make(map[string]string)
+	if b.Folder != "" {
+		var err error
+		if own, err = readFolder(b.Folder); err != nil {
+			return nil, err
+		}
+	}
+	if css, ok := own["style.css"]; ok {
+		s.style = css
+	}
+	s.style += b.Style
+	for _, c := range catalogs {
+		templates := make(map[string]*template.Template)
+		for _, name := range names() {
+			t, err := s.parse(c, name, own)
+			if err != nil {
+				return nil, err
+			}
+			templates[name] = t
+		}
+		s.templates = append(s.templates, templates)
+	}
+	if b.Folder != "" {
+		if err := s.try(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// names returns the names of the templates of pages.
+func names() []string {
+	return []string{"login", "choose", "post", "error", "logout", "signedout", "session", "frame"}
+}
+
+// shared are the templates that all pages have.
+func shared() []string { return []string{"layout", "target"} }
+
+// readFolder returns the files of a folder that take the place of ours, by their names.
+func readFolder(folder string) (map[string]string, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	own := make(map[string]string)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if _, err := fs.Stat(files, e.Name()); err != nil || filepath.Ext(e.Name()) == ".js" {
+			known := append(names(), shared()...)
+			slices.Sort(known)
+			return nil, fmt.Errorf("%s: there is no such file to replace; want style.css, or one of %s, with .html", filepath.Join(folder, e.Name()), strings.Join(known, ", "))
+		}
+		data, err := os.ReadFile(filepath.Join(folder, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		if e.Name() == "style.css" && strings.Contains(strings.ToLower(string(data)), "</style") {
+			return nil, fmt.Errorf("%s: has </style in it", filepath.Join(folder, e.Name()))
+		}
+		own[e.Name()] = string(data)
+	}
+	return own, nil
+}
+
+// parse returns a template in a language. Those in own, by their file's name, come in
+// place of ours.
+func (s *Set) parse(c *catalog, name string, own map[string]string) (*template.Template, error) {
+	t := template.New("").Funcs(template.FuncMap{
+		"style":  func() template.CSS { return template.CSS(s.style) },
+		"submit": func() template.JS { return submit },
+		"narrow": func() template.JS { return template.JS(narrow) },
+		"lang":   func() string { return c.tag },
+		"name":   func() string { return s.brand.Name },
+		"logo":   func() template.URL { return template.URL(s.brand.Logo) },
+		"links":  func() []Link { return s.brand.Links },
+		"trust":  func(url string) template.URL { return template.URL(url) },
+		"help":   func(code string) string { return s.brand.Help[code] },
+		"say":    c.say,
+		"strong": c.strong,
+	})
+	for _, part := range append(shared(), name) {
+		file := part + ".html"
+		text, ok := own[file]
+		if !ok {
+			text = mustRead(file)
+		}
+		if _, err := t.New(file).Parse(text); err != nil {
+			return nil, s.problem(file, err)
+		}
+	}
+	return t.Lookup("layout.html"), nil
+}
+
+// problem is an error of a template as the operator is told: they have files. What is
+// wrong in one may show in another that it is part of.
+func (s *Set) problem(file string, err error) error {
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "template: "), "html/template:")
+	if !strings.HasPrefix(text, file) {
+		text = file + ": " + text
+	}
+	return errors.New(filepath.Join(s.brand.Folder, text))
+}
+
+// Write answers with a page.
+func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) {
+	i, v := languageOf(r), p.view()
+	var body bytes.Buffer
+	if err := s.render(&body, i, p); err != nil {
+		// Ours fit their structs, and those of an operator were tried: what is left are
+		// values that nobody thought of.
+		http.Error(w, catalogs[i].say("error.internal_error.text"), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	if v.referer {
+		h.Set("Referrer-Policy", "strict-origin")
+	}
+	Protect(h)
+	h.Set("Content-Security-Policy", s.policy(v))
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", catalogs[i].tag)
+	w.WriteHeader(status)
+	_, _ = body.WriteTo(w) // the visitor may be gone
+}
+
+// render writes a page in a language.
+func (s *Set) render(body *bytes.Buffer, language int, p Page) error {
+	data := any(p)
+	if e, ok := p.(Error); ok {
+		c := catalogs[language]
+		data = struct {
+			Error
+			Title, Text string
+		}{e, c.say("error." + e.Say + ".title"), c.say("error."+e.Say+".text", e.Args...)}
+	}
+	return s.templates[language][p.view().template].Execute(body, data)
+}
+
+// policy returns the content security policy of a page.
+func (s *Set) policy(v view) string {
+	ancestors := "'none'"
+	if v.framed {
+		ancestors = "*"
+	}
+	forms := "'none'"
+	if v.forms != "" {
+		forms = v.forms
+	}
+	policy := "default-src 'none'; style-src " + source(s.style) + "; img-src data:; base-uri 'none'; frame-ancestors " + ancestors + "; form-action " + forms
+	if v.scripts != "" {
+		policy += "; script-src " + v.scripts
+	}
+	return policy
+}
+
+// try shows each page once in each language, and looks for what it cannot do without.
+func (s *Set) try() error {
+	target := Target{To: "some-target"}
+	for i := range catalogs {
+		for _, test := range []struct {
+			page  Page
+			wants []string
+		}{
+			{Login{Site: "sso.example.com", Target: target, Remembered: "acme.example", Domain: "ann@x", Unknown: true, Domains: []string{"acme.example"}},
+				[]string{`action="/.jitgate/login"`, `name="domain"`, `name="to"`, "some-target", "domain=acme.example"}},
+			{Choose{Site: "sso.example.com", Target: target, Domain: "acme.example", Hint: "ann", IdPs: []IdP{{"acme-idp", "Acme"}}}, []string{"idp=acme-idp", "some-target"}},
+			{Post{Say: "signing_in", Action: "https://idp.example/sso", Parameter: "SAMLRequest", Message: "some-message", RelayState: "some-state"},
+				[]string{`action="https://idp.example/sso"`, `name="SAMLRequest"`, "some-message", `name="RelayState"`, "some-state"}},
+			{Error{Say: "forbidden", Code: "some-code", RequestID: "some-request", App: "wiki", User: "ann", Attribute: "email", Domain: "acme.example", Link: &Link{URL: "/some-way-on", Text: "sign_in"}},
+				[]string{"some-code", "some-request", "/some-way-on"}},
+			{Logout{Site: "sso.example.com", User: "ann"}, []string{`action="/.jitgate/logout"`, `method="post"`}},
+			{SignedOut{Site: "sso.example.com", IdP: Everywhere, Again: "/some-way-on"}, []string{"/some-way-on"}},
+			{Session{Site: "sso.example.com", User: "some-user", Groups: []string{"staff"}, Apps: []Link{{URL: "/", Text: "wiki"}}}, []string{"some-user", "/.jitgate/logout"}},
+			{Frame{Site: "sso.example.com", SignIn: "/some-sign-in", Continue: "/some-way-on"}, []string{"/some-sign-in", "/some-way-on"}},
+		} {
+			var body bytes.Buffer
+			if err := s.render(&body, i, test.page); err != nil {
+				return s.problem(test.page.view().template+".html", err)
+			}
+			for _, want := range test.wants {
+				if !strings.Contains(body.String(), want) {
+					return fmt.Errorf("%s.html: the page lacks %s", filepath.Join(s.brand.Folder, test.page.view().template), want)
+				}
+			}
+		}
+	}
+	return nil
+}
