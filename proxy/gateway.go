@@ -276,7 +276,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 		return err
 	}
 	if !ok {
-		return g.sendToLogin(w, r, to)
+		return g.sendToLogin(w, r, ev, to)
 	}
 	ev.user = v.logName
 	pass := v.pass(app)
@@ -311,7 +311,10 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 }
 
 // sendToLogin answers a request for which somebody has to be signed in.
-func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, to route) error {
+func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, ev *event, to route) error {
+	if g.isOwnForm(r, to.host) {
+		return g.keepForm(w, r, ev, to)
+	}
 	login := g.loginURL(to.host, "")
 	if !isNavigation(r) {
 		return &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "sign_in"}}
@@ -378,12 +381,14 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to
 		serve = g.serveLogout
 	case "/session":
 		serve = g.serveSession
+	case "/resend":
+		serve = g.serveResend
 	default:
 		return notFound()
 	}
 	switch {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-	case r.Method != http.MethodPost || path == "/return" || path == "/session":
+	case r.Method != http.MethodPost || path == "/return" || path == "/session" || path == "/resend":
 		return badMethod(w, r, "GET")
 	case g.crossOrigin.Check(r) != nil:
 		return badRequest(http.StatusForbidden, "posted from another site")

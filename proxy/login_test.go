@@ -238,7 +238,7 @@ func TestCookieAttributes(t *testing.T) {
 				if strings.HasPrefix(name, prefix+"jitgate-login-") {
 					// Without https there is no SameSite=None; without SameSite,
 					// browsers send it with the identity provider's POST for two minutes.
-					if want = " Path=/; Max-Age=900; HttpOnly" + secure; !plain {
+					if want = " Path=/; Max-Age=7200; HttpOnly" + secure; !plain {
 						want += "; SameSite=None"
 					}
 				} else if name != prefix+"jitgate-domain" {

@@ -3,7 +3,8 @@
 // Each page is a struct, which [Set.Write] answers with in the visitor's language:
 // what is said is in the files below lang. They work without scripts, from 320 pixels
 // up, in light and dark, and by keyboard and screen reader; the scripts there are
-// press the button of [Post] and filter the list of [Login]. The stylesheet is part of
+// press the button of [Post], filter the list of [Login], and keep a form for later
+// ([Kept] and [Resend]), which nothing else can. The stylesheet is part of
 // each page, so that a page needs nothing else, and the content security policy
 // names it by its hash.
 //
@@ -103,6 +104,50 @@ type Frame struct {
 // It does nothing but lead to where a link of any site could lead as well, and it
 // would be invisible otherwise.
 func (Frame) view() view { return view{template: "frame", framed: true} }
+
+// A Form is what somebody has sent.
+type Form struct {
+	To     string  `json:"to"`   // path and query
+	Type   string  `json:"type"` // as enctype has it
+	Fields []Field `json:"fields"`
+}
+
+// A Field is one of a form.
+type Field struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	File  bool   `json:"file,omitempty"` // for a file that was not chosen
+}
+
+// Kept is for somebody who has sent a form after their session had ended. It keeps the
+// form in the browser.
+type Kept struct {
+	Site   string
+	SignIn string // URL, for a form that is kept
+	Again  string // URL, for one that is not
+	Key    string // that names the form
+	Form   *Form  // nil for one that cannot be kept
+}
+
+func (p Kept) view() view {
+	v := view{template: "kept"}
+	if p.Form != nil {
+		v.scripts = source(keep)
+	}
+	return v
+}
+
+// Resend asks whether to send a form that was kept.
+type Resend struct {
+	Site string
+	Key  string // that names the form
+	User string // as whom it is sent
+	App  string // URL, for those who do not
+}
+
+func (Resend) view() view {
+	return view{template: "resend", forms: anywhere, scripts: source(resend)} // the app may answer with a redirect
+}
 
 // A Link is something to go to.
 type Link struct{ URL, Text string }

@@ -36,12 +36,15 @@ func pages() map[string]Page {
 		"logout":     Logout{Site: nasty, User: nasty},
 		"signed out": SignedOut{Site: nasty, IdP: nasty, Again: nasty},
 		"session":    Session{Site: nasty, User: nasty, Email: nasty, Groups: []string{nasty}, Expires: time.Now(), Apps: []Link{{URL: nasty, Text: nasty}}},
+		"kept":       Kept{Site: nasty, SignIn: nasty, Again: nasty, Key: nasty, Form: &Form{To: nasty, Type: nasty, Fields: []Field{{Name: nasty, Value: nasty + "</SCRIPT>\u2028<!--"}}}},
+		"lost":       Kept{Site: nasty, Again: nasty},
+		"resend":     Resend{Site: nasty, Key: nasty, User: nasty, App: nasty},
 		"frame":      Frame{Site: nasty, SignIn: nasty, Continue: nasty},
 	}
 }
 
 // scripts are the scripts of those pages that have one.
-var scripts = map[string]string{"post": submit, "login list": narrow}
+var scripts = map[string]string{"post": submit, "login list": narrow, "kept": keep, "resend": resend}
 
 // visit is a request of somebody who reads these languages.
 func visit(languages string) *http.Request {
@@ -61,7 +64,7 @@ func TestPages(t *testing.T) {
 		if w.Code != 418 {
 			t.Errorf("%s: status = %d, want %d", name, w.Code, 418)
 		}
-		if strings.Contains(body, "alert(1)</script>") || strings.Contains(body, `"><`+"script>alert") || strings.Contains(body, "ZgotmplZ") && name != "error" && name != "session" && name != "frame" {
+		if strings.Contains(body, "alert(1)</script>") || strings.Contains(body, `"><`+"script>alert") || strings.Contains(body, "ZgotmplZ") && name != "error" && name != "session" && name != "frame" && name != "kept" && name != "lost" && name != "resend" {
 			t.Errorf("%s: a value broke out:\n%s", name, body)
 		}
 		css := style.FindStringSubmatch(body)

@@ -14,11 +14,12 @@ import (
 	"strings"
 )
 
-//go:embed style.css narrow.js *.html
+//go:embed style.css *.js *.html
 var files embed.FS
 
-// narrow is the script that filters the list of [Login].
-var narrow = mustRead("narrow.js")
+// The scripts that there are: narrow filters the list of [Login], keep puts the form of
+// a [Kept] page into the browser's storage, and resend sends it from a [Resend] page.
+var narrow, keep, resend = mustRead("narrow.js"), mustRead("keep.js"), mustRead("resend.js")
 
 func mustRead(name string) string {
 	data, err := files.ReadFile(name)
@@ -81,7 +82,7 @@ func New(b Brand) (*Set, error) {
 
 // names returns the names of the templates of pages.
 func names() []string {
-	return []string{"login", "choose", "post", "error", "logout", "signedout", "session", "frame"}
+	return []string{"login", "choose", "post", "error", "logout", "signedout", "session", "frame", "kept", "resend"}
 }
 
 // shared are the templates that all pages have.
@@ -122,6 +123,8 @@ func (s *Set) parse(c *catalog, name string, own map[string]string) (*template.T
 		"style":  func() template.CSS { return template.CSS(s.style) },
 		"submit": func() template.JS { return submit },
 		"narrow": func() template.JS { return template.JS(narrow) },
+		"keep":   func() template.JS { return template.JS(keep) },
+		"resend": func() template.JS { return template.JS(resend) },
 		"lang":   func() string { return c.tag },
 		"name":   func() string { return s.brand.Name },
 		"logo":   func() template.URL { return template.URL(s.brand.Logo) },
@@ -224,6 +227,10 @@ func (s *Set) try() error {
 			{Logout{Site: "sso.example.com", User: "ann"}, []string{`action="/.jitgate/logout"`, `method="post"`}},
 			{SignedOut{Site: "sso.example.com", IdP: Everywhere, Again: "/some-way-on"}, []string{"/some-way-on"}},
 			{Session{Site: "sso.example.com", User: "some-user", Groups: []string{"staff"}, Apps: []Link{{URL: "/", Text: "wiki"}}}, []string{"some-user", "/.jitgate/logout"}},
+			{Kept{Site: "sso.example.com", SignIn: "/some-sign-in", Again: "/some-way-on", Key: "some-key", Form: &Form{To: "/some-path"}},
+				[]string{"/some-sign-in", "/some-way-on", `data-key="some-key"`, "/some-path", `id="form"`, `id="kept"`, `id="lost"`, keep}},
+			{Resend{Site: "sso.example.com", Key: "some-key", User: "some-user", App: "/some-way-on"},
+				[]string{"some-user", "/some-way-on", `data-key="some-key"`, `id="ask"`, `id="send"`, `id="to"`, `id="fields"`, `id="sent"`, `id="gone"`, `id="discard"`, resend}},
 			{Frame{Site: "sso.example.com", SignIn: "/some-sign-in", Continue: "/some-way-on"}, []string{"/some-sign-in", "/some-way-on"}},
 		} {
 			var body bytes.Buffer

@@ -1,0 +1,196 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jitgate/jitgate/proxy/page"
+	"github.com/jitgate/jitgate/samlsp"
+)
+
+// maxKept is the longest body of a form that is kept, in bytes.
+const maxKept = 1 << 20
+
+// keptKey matches what names a kept form, as rand.Text makes it.
+var keptKey = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
+
+// errNotKept is a form that the browser could not send again as it was.
+var errNotKept = errors.New("not a form that can be kept")
+
+// isOwnForm reports whether somebody sends a form of a page of the same origin. What
+// another site sends is not kept: nobody who is here has typed it.
+func (g *Gateway) isOwnForm(r *http.Request, host string) bool {
+	mode, site := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Site")
+	return r.Method == http.MethodPost && acceptsHTML(r) && !isFramed(r) && (mode == "" || mode == "navigate") &&
+		r.Header.Get("Origin") == g.origin(host) && (site == "" || site == "same-origin")
+}
+
+// keepForm answers somebody who sends a form after their session has ended. The page
+// has the form in it and puts it into the browser's own storage, from where it is sent
+// once they are signed in; here nothing is left of it. Where that cannot be, the page
+// says so while the form is still one step back.
+func (g *Gateway) keepForm(w http.ResponseWriter, r *http.Request, ev *event, to route) error {
+	ev.code = codeSignIn
+	if ev.body != nil {
+		ev.body.limit(formTime)
+	}
+	p := page.Kept{Site: g.siteOf(to.host), Again: g.loginURL(to.host, ""), Key: rand.Text()}
+	p.SignIn = g.loginURL(to.host, ownPrefix+"/resend?key="+p.Key)
+	form, err := g.readKept(r)
+	switch {
+	case err == nil:
+		form.To = to.raw
+		if r.URL.RawQuery != "" {
+			form.To += "?" + r.URL.RawQuery
+		}
+		p.Form = form
+	case !errors.Is(err, errNotKept):
+		return err
+	default:
+		ev.err = err
+	}
+	g.pages.Write(w, r, http.StatusUnauthorized, p)
+	return nil
+}
+
+// readKept reads a form that is to be kept. The error is errNotKept where it cannot be.
+func (g *Gateway) readKept(r *http.Request) (*page.Form, error) {
+	kind, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || r.Header.Get("Content-Encoding") != "" || kind != "application/x-www-form-urlencoded" && kind != "multipart/form-data" {
+		return nil, fmt.Errorf("%w: content type %q", errNotKept, r.Header.Get("Content-Type"))
+	}
+	if r.ContentLength > maxKept {
+		return nil, fmt.Errorf("%w: %d bytes", errNotKept, r.ContentLength)
+	}
+	if r.ContentLength < 0 || r.ContentLength > largeForm {
+		select {
+		case g.largeForms <- struct{}{}:
+			defer func() { <-g.largeForms }()
+		default:
+			return nil, fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
+		}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxKept+1))
+	if err != nil {
+		return nil, badRequest(http.StatusBadRequest, "reading a form: %w", err)
+	}
+	if len(body) > maxKept {
+		return nil, fmt.Errorf("%w: more than %d bytes", errNotKept, maxKept)
+	}
+	form := &page.Form{Type: kind}
+	if kind == "multipart/form-data" {
+		form.Fields, err = multipartFields(body, parameters["boundary"])
+	} else {
+		form.Fields, err = urlencodedFields(string(body))
+	}
+	return form, err
+}
+
+// urlencodedFields returns the fields of a body that a browser makes of them again,
+// byte for byte (HTML, section 4.10.22.6, and URL, section 5).
+func urlencodedFields(body string) ([]page.Field, error) {
+	fields := []page.Field{}
+	var again strings.Builder
+	for pair := range strings.SplitSeq(body, "&") {
+		if body == "" {
+			break
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		n, err1 := url.QueryUnescape(name)
+		v, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil || !isText(n) || !isText(v) {
+			return nil, fmt.Errorf("%w: a field that is no text", errNotKept)
+		}
+		fields = append(fields, page.Field{Name: n, Value: v})
+		if len(fields) > 1 {
+			again.WriteByte('&')
+		}
+		writeFormEscaped(&again, n)
+		again.WriteByte('=')
+		writeFormEscaped(&again, v)
+	}
+	if again.String() != body {
+		return nil, fmt.Errorf("%w: not written as browsers do", errNotKept)
+	}
+	return fields, nil
+}
+
+// isText reports whether a browser can have s in a form and send it as it is: UTF-8,
+// each line break of two characters.
+func isText(s string) bool {
+	rest := strings.ReplaceAll(s, "\r\n", "")
+	return utf8.ValidString(s) && !strings.ContainsAny(rest, "\r\n")
+}
+
+// writeFormEscaped writes s as browsers do in a form.
+func writeFormEscaped(b *strings.Builder, s string) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == ' ':
+			b.WriteByte('+')
+		case c != '~' && isUnreserved(c) || c == '*':
+			b.WriteByte(c)
+		default:
+			writeEscaped(b, c)
+		}
+	}
+}
+
+// multipartFields returns the fields of a body, which must have no files but those that
+// nobody has chosen. Sent again it has another boundary.
+func multipartFields(body []byte, boundary string) ([]page.Field, error) {
+	fields := []page.Field{}
+	for parts := multipart.NewReader(bytes.NewReader(body), boundary); ; {
+		part, err := parts.NextRawPart()
+		if err == io.EOF {
+			return fields, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errNotKept, err)
+		}
+		value, err := io.ReadAll(part)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errNotKept, err)
+		}
+		_, parameters, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+		file, isFile := parameters["filename"]
+		switch {
+		case err != nil || !isText(parameters["name"]) || !isText(string(value)):
+			return nil, fmt.Errorf("%w: a field that is no text", errNotKept)
+		case isFile && (file != "" || len(value) > 0):
+			return nil, fmt.Errorf("%w: a file", errNotKept)
+		case !isFile && len(part.Header) > 1:
+			return nil, fmt.Errorf("%w: a field of type %q", errNotKept, part.Header.Get("Content-Type"))
+		}
+		fields = append(fields, page.Field{Name: parameters["name"], Value: string(value), File: isFile})
+	}
+}
+
+// serveResend asks whether to send a form that the browser has kept, as whoever is
+// signed in now.
+func (g *Gateway) serveResend(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	key := r.URL.Query().Get("key")
+	if !keptKey.MatchString(key) {
+		return badRequest(http.StatusBadRequest, "key %q of a kept form", key)
+	}
+	v, ok, err := g.visitor(r, host)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return g.sendToLogin(w, r, ev, route{host: host, raw: ownPrefix + "/resend"})
+	}
+	ev.user = v.logName
+	g.pages.Write(w, r, http.StatusOK, page.Resend{Site: g.siteOf(host), Key: key, User: v.user.UserName, App: g.origin(host) + g.landing(host, "/")})
+	return nil
+}
