@@ -256,7 +256,7 @@ func FuzzSafeReturn(f *testing.F) {
 		if again := safeReturn(rd); again != rd && len(rd) <= maxReturn {
 			t.Errorf("safeReturn(%q) = %q, and of that %q", s, rd, again)
 		}
-		if !strings.HasPrefix(rd, "/") || strings.HasPrefix(rd, "//") || strings.ContainsAny(rd, "\\#") || isOwn(u.Path) {
+		if !strings.HasPrefix(rd, "/") || strings.HasPrefix(rd, "//") || strings.ContainsAny(rd, "\\#") || isOwn(u.Path) && u.Path != ownPrefix+"/resend" {
 			t.Errorf("safeReturn(%q) = %q", s, rd)
 		}
 	})
