@@ -173,13 +173,19 @@ func (r *report) checkAllow(key string, a Allow, n names) {
 	case kinds[0] == "any_user" && !a.AnyUser:
 		r.add(key+".any_user", "is false, so that nobody may use the app; write true, groups or entitlements")
 	}
-	for i, g := range a.Groups {
-		if !slices.ContainsFunc(n.asserted, func(glob string) bool { return globMatches(glob, g) }) {
-			r.known(fmt.Sprintf("%s.groups[%d]", key, i), "group", g, n.groups)
-		}
-	}
+	r.checkAllowed(key+".groups", a.Groups, n)
 	for i, e := range a.Entitlements {
 		r.known(fmt.Sprintf("%s.entitlements[%d]", key, i), "entitlement", e, n.entitlements)
+	}
+}
+
+// checkAllowed checks the names of groups that may do something: each is configured,
+// or asserted by some IdP.
+func (r *report) checkAllowed(key string, groups []string, n names) {
+	for i, g := range groups {
+		if !slices.ContainsFunc(n.asserted, func(glob string) bool { return globMatches(glob, g) }) {
+			r.known(fmt.Sprintf("%s[%d]", key, i), "group", g, n.groups)
+		}
 	}
 }
 

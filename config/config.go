@@ -117,6 +117,11 @@ type Admin struct {
 	// Listen is the address of /healthz, /readyz and /metrics, like
 	// 127.0.0.1:9090. It has no sign-in, so keep it from visitors. Default: none.
 	Listen string `yaml:"listen"`
+
+	// Groups are those whose members may use the console, /.jitgate/admin on the host
+	// of base_url: see all users and sessions, end sessions, block users, and reload.
+	// Default: nobody, and there is no console.
+	Groups []string `yaml:"groups"`
 }
 
 // Base returns the parsed BaseURL, a new one at each call.
@@ -177,6 +182,7 @@ func (r *report) check(c *Config) {
 	r.checkBranding(&c.Branding)
 	r.checkGroups(c, names)
 	r.checkApps(c, names)
+	r.checkAllowed("admin.groups", c.Admin.Groups, names)
 }
 
 // names are what one section of the file may call in another.

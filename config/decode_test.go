@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -70,7 +71,7 @@ func TestText(t *testing.T) {
 func TestNothing(t *testing.T) {
 	t.Parallel()
 	c := parse(t, minimal+"groups:\nattributes: ~\ntrusted_proxies: []\nadmin:\n")
-	if len(c.Groups) != 0 || len(c.Attributes) != 3 || len(c.TrustedProxies) != 0 || c.Admin != (Admin{}) {
+	if len(c.Groups) != 0 || len(c.Attributes) != 3 || len(c.TrustedProxies) != 0 || !reflect.DeepEqual(c.Admin, Admin{}) {
 		t.Errorf("empty sections = %v, %v, %v, %v, want none", c.Groups, c.Attributes, c.TrustedProxies, c.Admin)
 	}
 }

@@ -32,6 +32,7 @@ func TestJ1OnlySignInChangesUsers(t *testing.T) {
 			"Trail":       func() { w.Trail(ctx, TrailQuery{Limit: 10}) },
 			"LogName":     func() { w.LogName(u) },
 			"Groups":      func() { w.Groups() },
+			"Why":         func() { w.Why(u) },
 			"Group":       func() { w.Group("staff") },
 			"Directory":   func() { w.Directory(ctx, "acme") },
 			"Directories": func() { w.Directories() },

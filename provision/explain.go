@@ -116,7 +116,7 @@ func (r *Registry) Explain(ctx context.Context, in SignIn, online bool) (*Explan
 
 // compare fills in what the login makes of the user.
 func (ex *Explanation) compare(r *Registry, after User) {
-	ex.After, ex.Why = &after, r.why(after)
+	ex.After, ex.Why = &after, r.Why(after)
 	before := ex.Before
 	if before == nil {
 		before = new(User)

@@ -56,14 +56,14 @@ func (r *Registry) Members(ctx context.Context, group, directory, after string, 
 	users, next, err := r.List(ctx, directory, after, limit)
 	for _, u := range users {
 		if slices.Contains(u.Groups, group) {
-			members = append(members, Member{u, r.why(u)[group]})
+			members = append(members, Member{u, r.Why(u)[group]})
 		}
 	}
 	return members, next, err
 }
 
-// why says of each of a user's groups what made them a member.
-func (r *Registry) why(u User) map[string]string {
+// Why says of each of a user's groups what made them a member.
+func (r *Registry) Why(u User) map[string]string {
 	return r.groups.because(&u, u.taken)
 }
 

@@ -33,6 +33,7 @@ type TrailQuery struct {
 	Since     time.Time
 	After     string // an earlier answer's Next
 	Limit     int    // of the events in the answer; at least 1
+	Newest    bool   // the newest first; a Next is then for questions that say so too
 }
 
 // A Trail is a part of the audit trail.
@@ -59,13 +60,13 @@ func (r *Registry) Trail(ctx context.Context, q TrailQuery) (Trail, error) {
 	if q.Directory == "" {
 		names = append(names, r.Directories()...)
 	}
-	tails, err := r.tails(ctx, names, read, q.Since)
+	tails, err := r.tails(ctx, names, read, q)
 	if err != nil {
 		return Trail{}, err
 	}
 	t := Trail{Events: []audit.Event{}}
 	for len(t.Events) < max(q.Limit, 1) {
-		next := earliest(tails)
+		next := foremost(tails, q.Newest)
 		if next == nil {
 			break
 		}
@@ -117,17 +118,28 @@ type tail struct {
 	full      bool // there may be more after it
 }
 
-// tails reads on in the trails of directories from where each was read up to
-// or, in one that was not read yet, from a time on.
-func (r *Registry) tails(ctx context.Context, directories []string, read map[string]string, since time.Time) ([]tail, error) {
+// tails reads on in the trails of directories from where each was read up to, in one
+// trip; what is older than q.Since is left out.
+func (r *Registry) tails(ctx context.Context, directories []string, read map[string]string, q TrailQuery) ([]tail, error) {
 	chunk := max(trailChunk/len(directories), 10)
+	oldest := ""
+	if from := q.Since.Add(-trailSlack).UnixMilli(); from > 0 {
+		oldest = fmt.Sprintf("%d-0", from)
+	}
+	pipe := r.rdb.Pipeline()
+	asked := make([]func() ([]audit.Entry, error), len(directories))
+	for i, name := range directories {
+		key := audit.Key(r.prefix, name)
+		if q.Newest {
+			asked[i] = audit.AskBefore(ctx, pipe, key, read[name], oldest, chunk)
+		} else {
+			asked[i] = audit.Ask(ctx, pipe, key, cmp.Or(read[name], oldest), chunk)
+		}
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	tails := make([]tail, len(directories))
 	for i, name := range directories {
-		after := read[name]
-		if from := since.Add(-trailSlack).UnixMilli(); after == "" && from > 0 {
-			after = fmt.Sprintf("%d-0", from)
-		}
-		entries, err := audit.Read(ctx, r.rdb, audit.Key(r.prefix, name), after, chunk)
+		entries, err := asked[i]()
 		if err != nil {
 			return nil, err
 		}
@@ -136,12 +148,16 @@ func (r *Registry) tails(ctx context.Context, directories []string, read map[str
 	return tails, nil
 }
 
-// earliest returns the tail that the next entry is of, or nil if there is none.
-func earliest(tails []tail) *tail {
+// foremost returns the tail that the next entry is of, the earliest or the newest one,
+// or nil if there is none.
+func foremost(tails []tail, newest bool) *tail {
 	var first *tail
 	for i := range tails {
 		t := &tails[i]
-		if len(t.entries) > 0 && (first == nil || compareIDs(t.entries[0].ID, first.entries[0].ID) < 0) {
+		if len(t.entries) == 0 {
+			continue
+		}
+		if first == nil || compareIDs(t.entries[0].ID, first.entries[0].ID) < 0 != newest {
 			first = t
 		}
 	}

@@ -90,7 +90,13 @@ func TestTrail(t *testing.T) {
 				if again, _ := w.ask(test.q); len(again) > 0 {
 					t.Errorf("%s: after the end came %q", test.why, again)
 				}
-				test.q.After = ""
+				test.q.After, test.q.Newest = "", true
+				back, _ := w.ask(test.q)
+				slices.Reverse(back)
+				if got := strings.Join(back, ", "); got != test.want {
+					t.Errorf("%s, %d at a time, from the newest on: %q, want %q turned round", test.why, limit, got, test.want)
+				}
+				test.q.Newest = false
 			}
 		}
 
@@ -139,6 +145,11 @@ func TestTrailOrder(t *testing.T) {
 		events, _ := w.ask(TrailQuery{Limit: 300})
 		if !slices.Equal(events, want) {
 			t.Errorf("%d events, want %d in the order of their IDs", len(events), len(want))
+		}
+		back, _ := w.ask(TrailQuery{Limit: 300, Newest: true})
+		slices.Reverse(back)
+		if !slices.Equal(back, want) {
+			t.Errorf("%d events from the newest on, want %d in the order of their IDs", len(back), len(want))
 		}
 		last := len(want) - 1
 		if rare, _ := w.ask(TrailQuery{Limit: 300, User: strings.TrimPrefix(want[last], "login ")}); !slices.Equal(rare, want[last:]) {

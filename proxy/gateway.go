@@ -21,6 +21,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"log"
@@ -54,9 +55,11 @@ type Options struct {
 	// nil, and return nil.
 	TLS func() *x509.Certificate
 
-	// Reload is called when another replica has called [Gateway.TellReload]. It may
-	// be nil. A gateway keeps that of its first configuration.
-	Reload func()
+	// Reload reads the configuration again and, unless it returns an error, has called
+	// [Gateway.Replace]. It is called when another replica has called
+	// [Gateway.TellReload], and from the console. It may be nil. A gateway keeps that of
+	// its first configuration.
+	Reload func(context.Context) error
 }
 
 // A Gateway answers visitors' requests. Make one with [New].

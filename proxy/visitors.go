@@ -45,7 +45,7 @@ type memory struct {
 	mu      sync.Mutex
 	waiting map[session.Owner]map[chan struct{}]struct{} // to hear of a change
 	used    []session.Record                             // which the store is to be told
-	reload  func()                                       // of [Options]
+	reload  func(context.Context) error                  // of [Options]
 	told    string                                       // the last reload that was told of
 }
 
@@ -83,7 +83,7 @@ func (m *memory) tell(reload string) {
 	m.told = reload
 	m.mu.Unlock()
 	if !known && m.reload != nil {
-		go m.reload()
+		go m.reload(context.Background()) // which logs what came of it
 	}
 }
 

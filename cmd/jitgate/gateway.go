@@ -65,7 +65,7 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 	if err != nil {
 		return proxy.Options{}, err
 	}
-	o := proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log, Reload: g.reloadForOther}
+	o := proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log, Reload: g.askReload}
 	if g.tls != nil {
 		o.TLS = g.tls.leaf
 	}

@@ -133,11 +133,6 @@ func (g *gateway) askReload(ctx context.Context) error {
 	}
 }
 
-// reloadForOther has run reload because another replica was told to.
-func (g *gateway) reloadForOther() {
-	_ = g.askReload(context.Background()) // which logs what came of it
-}
-
 // reload puts what the file says now in the place of the configuration in use,
 // all of it or nothing, and logs what came of it.
 func (g *gateway) reload(ctx context.Context) error {
@@ -194,7 +189,7 @@ func needsRestart(old, next *config.Config) string {
 	switch {
 	case old.Listen != next.Listen:
 		return "listen"
-	case old.Admin != next.Admin:
+	case old.Admin.Socket != next.Admin.Socket || old.Admin.Listen != next.Admin.Listen:
 		return "admin"
 	case !reflect.DeepEqual(old.Redis, next.Redis):
 		return "redis"

@@ -32,6 +32,7 @@ const (
 	UserUnblocked    = "user_unblocked"    // the user may sign in again
 	DirectoryDeleted = "directory_deleted" // nobody can sign in there, and its users are being deleted
 	DirectoryCreated = "directory_created" // a deleted directory takes users again
+	Reloaded         = "reloaded"          // an administrator had the configuration read again; Reason says why that did nothing
 	AttributeIgnored = "attribute_ignored" // Attributes names one that the identity provider sends and the configuration does not define
 )
 
@@ -40,7 +41,7 @@ func Types() []string {
 	return []string{
 		UserCreated, UserUpdated, UserRenamed, GroupJoined, GroupLeft,
 		Login, LoginFailed, Logout, SessionRevoked, UserBlocked, UserUnblocked,
-		DirectoryDeleted, DirectoryCreated, AttributeIgnored,
+		DirectoryDeleted, DirectoryCreated, Reloaded, AttributeIgnored,
 	}
 }
 
@@ -65,6 +66,7 @@ type Event struct {
 	Group     string    `json:"group,omitempty"`      // group_joined, group_left: the group's name
 	Reason    string    `json:"reason,omitempty"`     // user_blocked: administrator, or inactive; logout: identity_provider where it came from there
 	Client    string    `json:"client,omitempty"`     // address of the visitor; "admin" for what came over the admin socket
+	By        string    `json:"by,omitempty"`         // who did it to somebody else, over the console: domain, slash, userName, or the ID where that is sensitive
 	RequestID string    `json:"request_id,omitempty"` // of the request that it happened in
 
 	// Attributes are names: those set (user_created), changed (user_updated),
@@ -122,11 +124,39 @@ func Append(ctx context.Context, rdb redis.UniversalClient, key string, e Event)
 // Read returns up to limit entries of the trail at key, oldest first: those
 // after the entry with ID after, or from the beginning where after is empty.
 func Read(ctx context.Context, rdb redis.UniversalClient, key, after string, limit int) ([]Entry, error) {
-	start := "-"
-	if after != "" {
-		start = "(" + after
+	return Ask(ctx, rdb, key, after, limit)()
+}
+
+// Ask is [Read] as a part of a pipeline: what it returns is to be called when that was
+// executed.
+func Ask(ctx context.Context, rdb redis.Cmdable, key, after string, limit int) func() ([]Entry, error) {
+	return entriesOf(rdb.XRangeN(ctx, key, beyond(after, "-"), "+", int64(limit)))
+}
+
+// AskBefore is Ask, newest first: entries before the one with ID before, or from the end
+// where that is empty, down to oldest, or to the beginning where that is empty.
+func AskBefore(ctx context.Context, rdb redis.Cmdable, key, before, oldest string, limit int) func() ([]Entry, error) {
+	if oldest == "" {
+		oldest = "-"
 	}
-	messages, err := rdb.XRangeN(ctx, key, start, "+", int64(limit)).Result()
+	return entriesOf(rdb.XRevRangeN(ctx, key, beyond(before, "+"), oldest, int64(limit)))
+}
+
+// beyond returns the end of a range that leaves id out or, without one, otherwise.
+func beyond(id, otherwise string) string {
+	if id == "" {
+		return otherwise
+	}
+	return "(" + id
+}
+
+// entriesOf returns what reads the answer to a command.
+func entriesOf(cmd *redis.XMessageSliceCmd) func() ([]Entry, error) {
+	return func() ([]Entry, error) { return decode(cmd.Result()) }
+}
+
+// decode reads entries as they are in the stream.
+func decode(messages []redis.XMessage, err error) ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading audit trail: %w", err)
 	}
