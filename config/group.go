@@ -68,6 +68,46 @@ type Rule struct {
 	Group     string `yaml:"group"`
 }
 
+// String says in words whom the rule holds for.
+func (r *Rule) String() string {
+	inner := func(rules []Rule, with string) string {
+		parts := make([]string, len(rules))
+		for i := range rules {
+			parts[i] = rules[i].String()
+			if len(rules[i].Any) > 1 || len(rules[i].All) > 1 {
+				parts[i] = "(" + parts[i] + ")"
+			}
+		}
+		return strings.Join(parts, with)
+	}
+	switch {
+	case len(r.Any) > 0:
+		return inner(r.Any, " or ")
+	case len(r.All) > 0:
+		return inner(r.All, " and ")
+	case r.Not != nil:
+		return "not (" + r.Not.String() + ")"
+	case r.Directory != "":
+		return "directory is " + r.Directory
+	case r.Domain != "":
+		return "domain is " + r.Domain
+	case r.Group != "":
+		return "in group " + r.Group
+	case r.Exists != nil && *r.Exists:
+		return r.Attribute + " is there"
+	case r.Exists != nil:
+		return r.Attribute + " is not there"
+	}
+	for _, c := range []struct{ verb, value string }{
+		{"is", r.Is}, {"is not", r.IsNot}, {"starts with", r.StartsWith}, {"ends with", r.EndsWith}, {"contains", r.Contains}, {"matches", r.Matches},
+	} {
+		if c.value != "" {
+			return fmt.Sprintf("%s %s %q", r.Attribute, c.verb, c.value)
+		}
+	}
+	return "nobody"
+}
+
 // Groups returns the groups that the rule and those inside it ask for, none for
 // a nil rule.
 func (r *Rule) Groups() []string {

@@ -119,6 +119,7 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 		zap.String("user", ev.user), zap.Bool("created", outcome.Created), zap.String("client", ev.client),
 	}
 	if err == nil {
+		g.count(idp, "")
 		g.logins.Info("login", fields...)
 		return
 	}
@@ -128,6 +129,7 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 	}
 	refusal, ok := errors.AsType[*samlsp.Refusal](err)
 	g.metrics.failed(idp, p.code, refusal)
+	g.count(idp, p.code)
 	if ok {
 		fields = append(fields, zap.String("check", refusal.Check), zap.String("got", refusal.Got), zap.String("want", refusal.Want))
 	}

@@ -79,6 +79,7 @@ type Gateway struct {
 	pairs []config.KeyPair         // for SAML
 	tls   func() *x509.Certificate // of [Options]
 
+	cfg      *config.Config
 	users    *provision.Registry
 	sessions *session.Store
 	jar      *jar
@@ -100,6 +101,7 @@ type shared struct {
 	newest   atomic.Pointer[Gateway] // the one that answers
 	draining atomic.Bool
 	attempts attempts
+	tally    tally
 	conns    *conns
 	metrics  *metrics
 	memory   *memory
@@ -176,7 +178,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 	}
 	g := &Gateway{
 		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies, limits: o.Config.Limits,
-		users: o.Users, redis: o.Redis, tls: o.TLS, shared: s,
+		cfg: o.Config, users: o.Users, redis: o.Redis, tls: o.TLS, shared: s,
 		logs: logs{
 			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
 		},
@@ -222,6 +224,7 @@ func (g *Gateway) Close() {
 	}
 	g.transport.CloseIdleConnections()
 	g.touchUsed()
+	g.writeTally()
 }
 
 // ServeHTTP answers a request, and logs it.
@@ -371,6 +374,9 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to
 	}
 	w.Header().Set("X-Request-Id", ev.id)
 	path := strings.TrimPrefix(to.path, ownPrefix)
+	if page, ok := strings.CutPrefix(path, "/admin"); ok && (page == "" || page[0] == '/') {
+		return g.serveConsole(w, r, ev, to, page)
+	}
 	if name, ok := strings.CutPrefix(path, "/saml/"); ok && to.host == g.base.Hostname() {
 		return g.serveSAML(w, r, ev, name)
 	}

@@ -133,8 +133,12 @@ func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*Gat
 	writeJSON(w, status, v)
 }
 
-// byAdmin is what the audit trail says of where a question came from.
+// byAdmin is what the audit trail says of where a question came from: over the socket,
+// or from somebody at the console.
 func byAdmin(r *http.Request) audit.Event {
+	if o, ok := r.Context().Value(operatorKey{}).(operator); ok {
+		return audit.Event{RequestID: r.Header.Get("X-Request-Id"), Client: o.client, By: o.name}
+	}
 	return audit.Event{RequestID: r.Header.Get("X-Request-Id"), Client: "admin"}
 }
 

@@ -240,10 +240,12 @@ Try:
      %[2]s, sign out and in again: now it lets him in.
   4. Begin at the identity provider: open %[2]s, sign in and start the
      gateway from there. Sign out there, and you are signed out here.
-  5. Look at the users in the store, and keep one out:
+  5. The console: sign in as alice and open %[1]s/.jitgate/admin.
+     Who signs in, why somebody could not, who is in which group.
+  6. The same from the command line: look at the users, and keep one out:
      %[3]s users list -c %[4]s
      %[3]s users block bob@acme.example -c %[4]s
-  6. Change a group's rule in that file, and have it hold at the next request:
+  7. Change a group's rule in that file, and have it hold at the next request:
      %[3]s reload -c %[4]s
 
 Ctrl-C ends it, and nothing is kept.

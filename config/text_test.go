@@ -1,0 +1,69 @@
+package config
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// What is shown of a configuration is the configuration, but for its secrets.
+func TestConfigText(t *testing.T) {
+	t.Setenv("JITGATE_REDIS_PASSWORD", "S3CRET redis password")
+	t.Setenv("JITGATE_SESSION_KEY", base64.StdEncoding.EncodeToString(olderKey))
+	example, err := os.ReadFile("../deploy/jitgate.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string]string{"example": string(example), "minimal": minimal} {
+		want := parse(t, data)
+		text := want.Text()
+		for _, secret := range []string{"S3CRET", base64.StdEncoding.EncodeToString(olderKey), base64.StdEncoding.EncodeToString(sessionKey), "PRIVATE"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s: the text shows a secret:\n%s", name, text)
+			}
+		}
+		// With the secrets named again, it is read as it was.
+		again := strings.Replace(text, `password: "[secret]"`, "password: env:JITGATE_REDIS_PASSWORD", 1)
+		again = strings.Replace(again, `keys: ["[secret]", "[secret]"]`, `keys: ["env:JITGATE_SESSION_KEY", "file:session.key"]`, 1)
+		again = strings.Replace(again, `keys: ["[secret]"]`, `keys: ["file:session.key"]`, 1)
+		// What means that there is none must not be written.
+		for _, none := range []string{"  saml: 0\n"} {
+			again = strings.ReplaceAll(again, none, "")
+		}
+		if name == "minimal" {
+			again = strings.Replace(again, "  db: 0\n", "", 1)
+		}
+		got := parse(t, again)
+		for i := range reflect.TypeFor[Config]().NumField() {
+			field := reflect.TypeFor[Config]().Field(i).Name
+			if field == "SAML" || field == "Session" || field == "Redis" { // with what no comparison understands
+				continue
+			}
+			g, w := reflect.ValueOf(got).Elem().Field(i).Interface(), reflect.ValueOf(want).Elem().Field(i).Interface()
+			if !reflect.DeepEqual(g, w) && (field != "Apps" || fmt.Sprint(g) != fmt.Sprint(w)) { // where an empty map may be none
+				t.Errorf("%s: %s is read as %+v, want %+v, from\n%s", name, field, g, w, text)
+			}
+		}
+	}
+}
+
+func TestRuleText(t *testing.T) {
+	t.Parallel()
+	c := parse(t, minimal+`
+attributes: [{name: a}]
+groups:
+  - {name: g, rule: {all: [{any: [{attribute: a, is: "x"}, {domain: acme.example}]}, {not: {group: h}}, {attribute: a, exists: true}]}}
+  - {name: h, rule: {any: [{attribute: a, is_not: y}, {attribute: a, exists: false}, {directory: acme}, {attribute: a, matches: "z+"}]}}
+`)
+	for i, want := range []string{
+		`(a is "x" or domain is acme.example) and not (in group h) and a is there`,
+		`a is not "y" or a is not there or directory is acme or a matches "z+"`,
+	} {
+		if got := c.Groups[i].Rule.String(); got != want {
+			t.Errorf("rule %d: %s, want %s", i, got, want)
+		}
+	}
+}
