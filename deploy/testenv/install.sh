@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing here, with apt-get. When all is
+# Installs what the tests need and is missing here, with apt-get and npm. When all is
 # there it only looks, so it may run before every test run. With the argument
 # "bench" it installs what the benchmark needs.
 #
@@ -13,6 +13,7 @@ services='redis-server apache2 nginx'
 
 policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
+axe=${XDG_CACHE_HOME:-$HOME/.cache}/jitgate-testenv/node_modules/axe-core/axe.min.js
 sudo='' prepared='' updated=''
 
 main() {
@@ -30,6 +31,16 @@ main() {
     install OpenSSL openssl ca-certificates
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
     install 'a C compiler, for go test -race' gcc libc6-dev
+  [ -s "$axe" ] || axe
+}
+
+# axe installs the checker of pages' accessibility, which is one script.
+axe() {
+  have npm || install npm npm
+  have npm || return 0
+  say 'installing axe-core'
+  npm install --prefix "${axe%/node_modules/*}" --no-audit --no-fund --ignore-scripts axe-core@4 >/dev/null ||
+    say 'axe-core could not be installed'
 }
 
 # bench installs what make bench compares with. make test needs none of it.

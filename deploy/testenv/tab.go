@@ -163,6 +163,43 @@ func (b *Tab) WithoutScripts() {
 	}
 }
 
+// axe returns the source of axe-core, which install.sh has put into the user's cache.
+func axe(t testing.TB) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(cache, "jitgate-testenv", "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		Need(t, "axe-core", "deploy/testenv/install.sh")
+	}
+	return string(source)
+}
+
+// Accessible fails the test where something is wrong with the page for those who do not
+// see it as most do.
+func (b *Tab) Accessible(what string) {
+	b.t.Helper()
+	for _, problem := range b.problems() {
+		b.t.Errorf("%s: %s", what, problem)
+	}
+}
+
+// problems are what axe-core finds, and whether the page is wider than the window.
+func (b *Tab) problems() []string {
+	b.t.Helper()
+	source := axe(b.t)
+	if !Eval[bool](b, "'axe' in window") {
+		Eval[bool](b, source+";'axe' in window")
+	}
+	found := Eval[[]string](b, `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")))`)
+	if wide := Eval[int](b, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
+		found = append(found, fmt.Sprintf("width: %d pixels wider than the window", wide))
+	}
+	return found
+}
+
 // Picture writes what is to be seen to a file of the folder that JITGATE_PICTURES
 // names, if it does.
 func (b *Tab) Picture(name string) {
