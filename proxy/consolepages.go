@@ -262,7 +262,7 @@ func entitlementsOf(entitlements []string) string {
 func (g *Gateway) sessionTable(records []session.Record, users ...provision.User) *console.Table {
 	var a sessionsAnswer
 	g.describe(&a, records, users...)
-	t := &console.Table{Caption: "Open sessions", Columns: []string{"User", "Host", "Identity provider", "Since", "Last used", "Ends", ""}, None: "None is open."}
+	t := &console.Table{Caption: "Open sessions", Columns: []string{"User", "Host", "Identity provider", "Since", "Last used", "Ends", "Action"}, None: "None is open."}
 	for _, s := range a.Sessions {
 		t.Rows = append(t.Rows, []console.Cell{
 			userCell(s.Directory, s.UserID, s.User), text(s.Host), text(s.IdP), text(console.Time(s.Created)), text(console.Time(s.Seen)), text(console.Time(s.Ends)),

@@ -26,8 +26,9 @@ const (
 
 	// maxPending is how many logins one browser may have under way, and
 	// maxPendingBytes what their cookies may weigh together: some servers
-	// refuse requests with more than 8 KiB of headers.
-	maxPending      = 4
+	// refuse requests with more than 8 KiB of headers. A browser that opens its tabs
+	// again has as many logins under way.
+	maxPending      = 8
 	maxPendingBytes = 5 << 10
 )
 

@@ -4,16 +4,24 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 )
 
+// A BrowserOption is something that is different in a browser.
+type BrowserOption int
+
+// WithoutCookies is a browser that keeps no cookies, as its person wants it.
+const WithoutCookies BrowserOption = 1
+
 // Chromium starts a real browser and returns a context for chromedp.Do. It has
 // no window, a profile of its own, and ends with the test, or after two minutes.
 // As for [Browser], every host name leads to 127.0.0.1.
-func Chromium(t testing.TB) context.Context {
+func Chromium(t testing.TB, o ...BrowserOption) context.Context {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "google-chrome", "chromium-browser"} {
@@ -28,6 +36,15 @@ func Chromium(t testing.TB) context.Context {
 	profile, err := os.MkdirTemp("", "jitgate-chromium-")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if slices.Contains(o, WithoutCookies) {
+		settings := filepath.Join(profile, "Default", "Preferences")
+		if err := os.MkdirAll(filepath.Dir(settings), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(settings, []byte(`{"profile": {"default_content_setting_values": {"cookies": 2}}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -25,9 +26,9 @@ type Tab struct {
 }
 
 // NewTab starts a browser as [Chromium] does, and returns its tab.
-func NewTab(t testing.TB) *Tab {
+func NewTab(t testing.TB, o ...BrowserOption) *Tab {
 	t.Helper()
-	return &Tab{t, Chromium(t)}
+	return &Tab{t, Chromium(t, o...)}
 }
 
 // Beside opens one more tab of the same browser.
@@ -74,6 +75,12 @@ func (b *Tab) Open(address string) {
 func (b *Tab) See(selector string) {
 	b.t.Helper()
 	b.await(fmt.Sprintf("document.querySelector(%q)?.checkVisibility() === true", selector))
+}
+
+// Has waits until there is something that the CSS selector names, to see or not.
+func (b *Tab) Has(selector string) {
+	b.t.Helper()
+	b.await(fmt.Sprintf("document.querySelector(%q) !== null && document.readyState === 'complete'", selector))
 }
 
 // await waits until an expression is true. chromedp's own queries know nothing of a
@@ -152,6 +159,15 @@ func (b *Tab) Look(width int64, dark bool) {
 	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, media); err != nil {
 		b.t.Fatalf("changing the colors: %v", err)
+	}
+}
+
+// Clock has scripts of pages to come see a clock that is wrong by so much.
+func (b *Tab) Clock(wrong time.Duration) {
+	b.t.Helper()
+	script := page.AddScriptToEvaluateOnNewDocumentParams{Source: fmt.Sprintf("{ const now = Date.now; Date.now = () => now() + %d }", wrong.Milliseconds())}
+	if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, script); err != nil {
+		b.t.Fatalf("changing the clock: %v", err)
 	}
 }
 
