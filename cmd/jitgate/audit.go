@@ -126,7 +126,11 @@ func printEvent(out io.Writer, e audit.Event, output string) error {
 
 // printRow prints a line of the table.
 func printRow(out io.Writer, cells ...any) error {
-	return printLine(out, fmt.Sprintf(eventRow, cells...))
+	line := strings.TrimRight(fmt.Sprintf(eventRow, cells...), " ")
+	if columns := columnsOf(out); columns > 0 {
+		line, _ = cutText(line, columns)
+	}
+	return printLine(out, line)
 }
 
 // printLine prints a line, without what a name that somebody chose may have in it
@@ -146,6 +150,7 @@ func printLine(out io.Writer, line string) error {
 func details(e audit.Event) string {
 	var all []string
 	for _, d := range []struct{ name, value string }{
+		{"by", e.By},
 		{"reason", e.Reason},
 		{"group", e.Group},
 		{"from", e.From},

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"text/template"
 	"time"
 
@@ -220,14 +219,14 @@ func portError(err error, port int) error {
 
 func printBanner(std stdio, port int, file string, idps []demoIdP) {
 	base := fmt.Sprintf("http://localhost:%d", port)
-	fmt.Fprintf(std.out, "\njitgate demo is ready:  %s\n\nUsers, each with the password that follows:\n", base)
-	table := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(std.out, "\njitgate demo is ready:  %s\n\nUsers, each with the password that follows:\n", bold(std.out, base))
+	table := newTable(std.out)
 	for _, idp := range idps {
 		for _, u := range idp.users {
-			fmt.Fprintf(table, "  %s@%s\t%s\t%s\n", u.name, idp.Domain, u.name, u.about)
+			table.row("  "+u.name+"@"+idp.Domain, u.name, u.about)
 		}
 	}
-	table.Flush()
+	_ = table.flush() // as the lines around it
 	fmt.Fprintf(std.out, `
 Try:
   1. Open %[1]s/reports?week=47 and type alice@acme.example. After signing in

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -169,12 +168,11 @@ func listDirectories(ctx context.Context, out io.Writer, f adminFlags) error {
 	if f.output == "json" {
 		return printJSON(out, all...)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DIRECTORY\tSTATE\tUSERS\tDOMAINS\tIDENTITY PROVIDERS")
+	table := newTable(out, "DIRECTORY", "STATE", "USERS", "DOMAINS", "IDENTITY PROVIDERS")
 	for _, d := range all {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", d.Name, d.State, d.Users, strings.Join(d.Domains, ","), strings.Join(d.IdPs, ","))
+		table.row(d.Name, d.State, d.Users, strings.Join(d.Domains, ","), strings.Join(d.IdPs, ","))
 	}
-	return table.Flush()
+	return table.flush()
 }
 
 // showDirectory prints the directory that is the answer to a question.

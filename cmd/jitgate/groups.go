@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -96,10 +95,7 @@ func listGroups(ctx context.Context, out io.Writer, f adminFlags) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if f.output == "table" {
-		fmt.Fprintln(table, "GROUP\tUSERS\tFROM\tENTITLEMENTS")
-	}
+	table := newTable(out, "GROUP", "USERS", "FROM", "ENTITLEMENTS")
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[name]
 		if f.output == "json" {
@@ -108,9 +104,12 @@ func listGroups(ctx context.Context, out io.Writer, f adminFlags) error {
 			}
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", g.Name, g.Users, from(g.Group), strings.Join(g.Entitlements, ","))
+		table.row(g.Name, g.Users, from(g.Group), strings.Join(g.Entitlements, ","))
 	}
-	return table.Flush()
+	if f.output == "json" {
+		return nil
+	}
+	return table.flush()
 }
 
 // countsAnswer is what the gateway says of how many users are in groups.
@@ -137,19 +136,16 @@ func showGroup(ctx context.Context, out io.Writer, f adminFlags, name string) er
 			fmt.Fprintf(out, "group         %s\nfrom          %s\nentitlements  %s\n\n", g.Name, from(g), strings.Join(g.Entitlements, ", "))
 		}
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if f.output == "table" {
-		fmt.Fprintln(table, "USER\tDOMAIN\tDIRECTORY\tLAST SIGN-IN\tBY")
-	}
+	table := newTable(out, "USER", "DOMAIN", "DIRECTORY", "LAST SIGN-IN", "BY")
 	q := url.Values{"group": {name}, "directory": {f.directory}, "limit": {fmt.Sprint(usersPage)}}
 	return pages(ctx, f, "GET /members", q, func(part membersAnswer) (string, error) {
 		if f.output == "json" {
 			return part.Next, printJSON(out, part.Members...)
 		}
 		for _, m := range part.Members {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", m.UserName, m.Domain, m.Directory, when(m.LastLogin), m.Why)
+			table.row(m.UserName, m.Domain, m.Directory, when(m.LastLogin), m.Why)
 		}
-		return part.Next, table.Flush()
+		return part.Next, table.flush()
 	})
 }
 

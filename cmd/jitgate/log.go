@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -59,15 +58,6 @@ func (c logCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Sync writes what waits.
 func (c logCore) Sync() error { return errors.Join(c.requests.Sync(), c.Core.Sync()) }
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
 
 // connectionLog takes what net/http says of single connections: a scanner's
 // noise on any public port, so it is kept below what is worth waking for.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -86,19 +85,16 @@ type sessionsAnswer struct {
 }
 
 func listSessions(ctx context.Context, out io.Writer, f sessionFlags) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if f.output == "table" {
-		fmt.Fprintln(table, "ID\tUSER\tDIRECTORY\tHOST\tIDP\tCREATED\tSEEN\tENDS")
-	}
+	table := newTable(out, "ID", "USER", "DIRECTORY", "HOST", "IDP", "CREATED", "SEEN", "ENDS")
 	q := url.Values{"directory": {f.directory}, "user": {f.user}, "limit": {fmt.Sprint(usersPage)}}
 	return pages(ctx, f.adminFlags, "GET /sessions", q, func(part sessionsAnswer) (string, error) {
 		if f.output == "json" {
 			return part.Next, printJSON(out, part.Sessions...)
 		}
 		for _, s := range part.Sessions {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.User, s.Directory, s.Host, s.IdP, when(s.Created), when(s.Seen), when(s.Ends))
+			table.row(s.ID, s.User, s.Directory, s.Host, s.IdP, when(s.Created), when(s.Seen), when(s.Ends))
 		}
-		return part.Next, table.Flush()
+		return part.Next, table.flush()
 	})
 }
 

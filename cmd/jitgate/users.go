@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -113,19 +112,16 @@ type usersAnswer struct {
 }
 
 func listUsers(ctx context.Context, out io.Writer, f adminFlags) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if f.output == "table" {
-		fmt.Fprintln(table, "USER\tDOMAIN\tDIRECTORY\tGROUPS\tLAST SIGN-IN\tBLOCKED")
-	}
+	table := newTable(out, "USER", "DOMAIN", "DIRECTORY", "GROUPS", "LAST SIGN-IN", "BLOCKED")
 	q := url.Values{"directory": {f.directory}, "limit": {fmt.Sprint(usersPage)}}
 	return pages(ctx, f, "GET /users", q, func(part usersAnswer) (string, error) {
 		if f.output == "json" {
 			return part.Next, printJSON(out, part.Users...)
 		}
 		for _, u := range part.Users {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", u.UserName, u.Domain, u.Directory, strings.Join(u.Groups, ","), when(u.LastLogin), blockReason(u))
+			table.row(u.UserName, u.Domain, u.Directory, strings.Join(u.Groups, ","), when(u.LastLogin), blockReason(u))
 		}
-		return part.Next, table.Flush()
+		return part.Next, table.flush()
 	})
 }
 
@@ -161,8 +157,8 @@ func showUser(out io.Writer, f adminFlags, u provision.User) error {
 	if f.output == "json" {
 		return printJSON(out, u)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	row := func(name, value string) { fmt.Fprintf(table, "%s\t%s\n", name, value) }
+	table := newTable(out)
+	row := func(name, value string) { table.row(name, value) }
 	row("userName", u.UserName)
 	row("ID", u.ID)
 	row("directory", u.Directory)
@@ -182,5 +178,5 @@ func showUser(out io.Writer, f adminFlags, u provision.User) error {
 	for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
 		row("attribute "+name, strings.Join(u.Attributes[name], ", "))
 	}
-	return table.Flush()
+	return table.flush()
 }
