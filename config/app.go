@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ type App struct {
 	// scheme, host and port. Paths are forwarded as they came in. Required.
 	Upstream string `yaml:"upstream"`
 
-	// Allow says who may use it. Required; there is no default.
+	// Allow says who may use it. There is no default. Required.
 	Allow Allow `yaml:"allow"`
 
 	// IdentityProviders are the IdPs whose users may use it, and which are offered to
@@ -63,8 +64,7 @@ type App struct {
 	UpstreamURL *url.URL `yaml:"-"`
 }
 
-// Allow says who may use an app: exactly one of its fields. The zero Allow is
-// nobody.
+// Allow says who may use an app: it has exactly one of its keys.
 type Allow struct {
 	// Groups allows the members of any of these, configured or asserted.
 	Groups []string `yaml:"groups"`
@@ -84,7 +84,7 @@ type Headers struct {
 	// forwarded where no other header is named, else none.
 	Preset string `yaml:"preset"`
 
-	// Set are further headers: the name, and the attribute whose value it
+	// Set are further headers: the name of one, and the attribute whose value it
 	// carries. Besides the attributes of users, these are values: id, directory,
 	// groups and entitlements. Several values are joined as in
 	// X-Forwarded-Groups. Default: none.
@@ -219,7 +219,7 @@ func (r *report) checkHeaders(key string, h *Headers, n names) {
 	case "forwarded":
 	default:
 		if r.has(key + ".preset") {
-			r.oneOf(key+".preset", h.Preset, "forwarded")
+			r.oneOf(key+".preset", reflect.ValueOf(h.Preset), []string{"forwarded"})
 		}
 	}
 	seen := make(map[string]string)

@@ -26,7 +26,7 @@ var codes = []string{
 
 // Branding is what the gateway's own pages look like, and what they say besides.
 type Branding struct {
-	// Name heads the pages. Default: the host's name.
+	// Name is what heads the pages. Default: the host's name.
 	Name string `yaml:"name"`
 
 	// Logo is a file of an image beside the name: SVG, PNG, JPEG or WebP, at most
@@ -37,7 +37,7 @@ type Branding struct {
 	// Colors are those of buttons and links.
 	Colors Colors `yaml:"colors"`
 
-	// Links are at the foot of each page. Default: none.
+	// Links are those at the foot of each page. Default: none.
 	Links []BrandLink `yaml:"links"`
 
 	// Help is a sentence or two on the page of an error, by its code: whom to call,

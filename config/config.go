@@ -40,7 +40,7 @@ type Config struct {
 	// or 10.0.0.5:8443. Required.
 	Listen string `yaml:"listen"`
 
-	// TLS is the certificate of Listen. Without it the gateway speaks plain
+	// TLS is the certificate of listen. Without it the gateway speaks plain
 	// HTTP there, and something in front of it has to speak TLS where base_url
 	// is https. Default: none.
 	TLS *TLS `yaml:"tls"`
@@ -49,7 +49,7 @@ type Config struct {
 	// X-Forwarded-For is believed. Default: none.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
-	// Limits are how much of the gateway visitors may use. Default: see there.
+	// Limits are how much of the gateway visitors may use.
 	Limits Limits `yaml:"limits"`
 
 	// Admin is where the command line and the monitoring reach the gateway.
@@ -65,14 +65,15 @@ type Config struct {
 	Redis Redis `yaml:"redis"`
 
 	// Session is how long a visitor stays signed in, and the keys of their cookie.
+	// Required.
 	Session Session `yaml:"session"`
 
-	// SAML is what identity providers know the gateway by.
+	// SAML is what identity providers know the gateway by. Required.
 	SAML SAML `yaml:"saml"`
 
 	// Attributes are the user attributes that this service defines; whatever
 	// else an assertion carries is ignored. userName, domain and ExternalId are
-	// always defined: Load adds them where the file does not list them.
+	// always defined, and need not be listed. Default: those three.
 	Attributes []Attribute `yaml:"attributes"`
 
 	// Directories are the groups of users that belong together, usually one a
@@ -89,7 +90,8 @@ type Config struct {
 	// Branding is what the gateway's own pages look like.
 	Branding Branding `yaml:"branding"`
 
-	// Groups are worked out from users' attributes at each login. Default: none.
+	// Groups are sets of users, worked out from their attributes at each login.
+	// Default: none.
 	Groups []Group `yaml:"groups"`
 
 	// Apps are the web applications behind the gateway. A request that is for

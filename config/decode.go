@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -141,9 +142,10 @@ func (r *report) list(key string, n ast.Node, v reflect.Value) {
 }
 
 // structure decodes n into the struct v, whose fields name their key in a yaml
-// tag. A map tagged ",inline" takes the keys that no field has.
+// tag, and in a oneof tag the words that they can be. A map tagged ",inline" takes
+// the keys that no field has.
 func (r *report) structure(key string, n ast.Node, v reflect.Value) {
-	fields := make(map[string]reflect.Value)
+	fields := make(map[string]int)
 	var rest reflect.Value
 	for i := range v.NumField() {
 		switch tag := v.Type().Field(i).Tag.Get("yaml"); tag {
@@ -152,14 +154,15 @@ func (r *report) structure(key string, n ast.Node, v reflect.Value) {
 			rest = v.Field(i)
 			rest.Set(reflect.MakeMap(rest.Type()))
 		default:
-			fields[tag] = v.Field(i)
+			fields[tag] = i
 		}
 	}
 	r.entries(key, n, func(name, path string, value ast.Node) {
-		field, ok := fields[name]
+		i, ok := fields[name]
 		switch {
 		case ok:
-			r.value(path, value, field)
+			r.value(path, value, v.Field(i))
+			r.oneOf(path, v.Field(i), strings.Fields(v.Type().Field(i).Tag.Get("oneof")))
 		case rest.IsValid():
 			r.entry(name, path, value, rest)
 		default:
@@ -169,11 +172,8 @@ func (r *report) structure(key string, n ast.Node, v reflect.Value) {
 }
 
 // unknownKey is the text for a key that is none of fields.
-func unknownKey(name string, fields map[string]reflect.Value) string {
-	var keys []string
-	for k := range fields {
-		keys = append(keys, k)
-	}
+func unknownKey(name string, fields map[string]int) string {
+	keys := slices.Collect(maps.Keys(fields))
 	if near := nearest(name, keys); near != "" {
 		return "is not a key here; did you mean " + near + "?"
 	}

@@ -30,14 +30,14 @@ type Attribute struct {
 	// Absent says what becomes of the stored value at a later login without the
 	// attribute: keep it, clear it, or deny the login. Default: keep; of a
 	// required attribute deny.
-	Absent string `yaml:"absent"`
+	Absent string `yaml:"absent" oneof:"keep clear deny"`
 
 	// Multiple accepts several values, and keeps them in their order. Without
 	// it, two different values refuse the login. Default: false.
 	Multiple bool `yaml:"multiple"`
 
-	// Sensitive, of userName alone, keeps the name out of logs and of the audit
-	// trail, which have the user's ID instead. The audit trail never has the values
+	// Sensitive keeps the userName out of logs and of the audit trail, which have the
+	// user's ID instead; it is for userName alone. The audit trail never has the values
 	// of other attributes. Default: false.
 	Sensitive bool `yaml:"sensitive"`
 }
@@ -51,8 +51,8 @@ type Directory struct {
 	Name string `yaml:"name"`
 
 	// Domains are the domains of its users, each in this directory alone and
-	// without its subdomains. At least one is required. Load normalises them as
-	// [NormalizeDomain] does.
+	// without its subdomains; upper and lower case are the same. At least one is
+	// required.
 	Domains []string `yaml:"domains"`
 
 	// InactiveAfter blocks users who have not signed in for so long, at least
@@ -134,7 +134,6 @@ func (r *report) checkAbsent(key string, a *Attribute) {
 		}
 		return
 	}
-	r.oneOf(key, a.Absent, "keep", "clear", "deny")
 	if a.Required && a.Absent != "deny" {
 		r.add(key, "%q has no effect: %q is required, so a login without it is refused; remove this", a.Absent, a.Name)
 	}

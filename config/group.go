@@ -35,25 +35,36 @@ type Group struct {
 }
 
 // Rule is a condition on a user. It is exactly one of: any, all or not with
-// rules inside; an attribute with one comparison; a directory; a domain; a group.
+// rules inside; an attribute with one comparison (is, is_not, starts_with, ends_with,
+// contains, matches or exists); a directory; a domain; a group.
 type Rule struct {
-	// Any holds if one of these does, All if each does, Not if this does not.
+	// Any holds if one of these rules does.
 	Any []Rule `yaml:"any"`
-	All []Rule `yaml:"all"`
-	Not *Rule  `yaml:"not"`
 
-	// Attribute is the name of the attribute that one of the following looks
-	// at. Of several values one suffices. Case matters.
+	// All holds if each of these rules does.
+	All []Rule `yaml:"all"`
+
+	// Not holds if this rule does not.
+	Not *Rule `yaml:"not"`
+
+	// Attribute is the name of the attribute that the comparison looks at. Of several
+	// values one suffices. Case matters.
 	Attribute string `yaml:"attribute"`
 
-	// Is holds for this very value, IsNot for any other.
-	Is    string `yaml:"is"`
+	// Is holds for this very value.
+	Is string `yaml:"is"`
+
+	// IsNot holds for any other value than this.
 	IsNot string `yaml:"is_not"`
 
-	// StartsWith, EndsWith and Contains hold for a value with this text in it.
+	// StartsWith holds for a value that begins with this text.
 	StartsWith string `yaml:"starts_with"`
-	EndsWith   string `yaml:"ends_with"`
-	Contains   string `yaml:"contains"`
+
+	// EndsWith holds for a value that ends with this text.
+	EndsWith string `yaml:"ends_with"`
+
+	// Contains holds for a value with this text in it.
+	Contains string `yaml:"contains"`
 
 	// Matches is a regular expression (RE2) for the whole value.
 	Matches string `yaml:"matches"`
@@ -61,11 +72,14 @@ type Rule struct {
 	// Exists holds, with true, if the user has the attribute, and with false if not.
 	Exists *bool `yaml:"exists"`
 
-	// Directory holds for the users of that directory, Domain for those of that
-	// domain, Group for the members of that group.
+	// Directory holds for the users of that directory.
 	Directory string `yaml:"directory"`
-	Domain    string `yaml:"domain"`
-	Group     string `yaml:"group"`
+
+	// Domain holds for the users of that domain.
+	Domain string `yaml:"domain"`
+
+	// Group holds for the members of that group.
+	Group string `yaml:"group"`
 }
 
 // String says in words whom the rule holds for.

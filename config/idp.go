@@ -26,7 +26,7 @@ type IdentityProvider struct {
 	// same; then a visitor chooses among them. Required.
 	Directory string `yaml:"directory"`
 
-	// Metadata is where the IdP's SAML metadata comes from.
+	// Metadata is where the IdP's SAML metadata comes from. Required.
 	Metadata Metadata `yaml:"metadata"`
 
 	// Attributes gives the names that the IdP's assertions use for ours, as in
@@ -41,7 +41,7 @@ type IdentityProvider struct {
 	// the URL of the sign-in page, so that they need not type it again: subject in the
 	// Subject of the request (SAML core, section 3.4.1), which some IdPs refuse, query
 	// as login_hint in its URL. Default: none.
-	LoginHint []string `yaml:"login_hint"`
+	LoginHint []string `yaml:"login_hint" oneof:"subject query"`
 
 	// JIT creates and updates users as they sign in. With false, users who are
 	// known sign in and are not changed, and others are refused. Default: true.
@@ -52,7 +52,7 @@ type IdentityProvider struct {
 	// which it answers at once; accept takes the response, and with it the risk
 	// that somebody plants their own session on a visitor; off refuses it.
 	// Default: restart.
-	IDPInitiated string `yaml:"idp_initiated"`
+	IDPInitiated string `yaml:"idp_initiated" oneof:"restart accept off"`
 
 	// SingleLogout takes a sign-out on to the IdP, and sign-outs of the IdP, in
 	// the browser, back to here. Where the IdP's metadata has no single logout
@@ -61,24 +61,25 @@ type IdentityProvider struct {
 
 	// EmailDomains lifts, with the value any, the rule that a userName or email
 	// like x@d has a d that is a domain of the directory. Default: the rule holds.
-	EmailDomains string `yaml:"email_domains"`
+	EmailDomains string `yaml:"email_domains" oneof:"any"`
 
 	// Encryption accepts weaker encryption than the default.
 	Encryption Encryption `yaml:"encryption"`
 }
 
-// Metadata is where an IdP's SAML metadata comes from: a file or a URL.
+// Metadata is where an IdP's SAML metadata comes from: either file or url is required.
 type Metadata struct {
-	// File holds the metadata. Either this or URL is required.
+	// File holds the metadata. Default: none.
 	File string `yaml:"file"`
 
 	// URL is where the IdP publishes it. https, or http on a loopback host. No
 	// redirect is followed, and no proxy of the environment is used.
+	// Default: none.
 	URL string `yaml:"url"`
 
-	// AllowPrivate lets the host of URL be in a private network, by whatever its
+	// AllowPrivate lets the host of url be in a private network, by whatever its
 	// name resolves to: 10.0.0.0/8 and the like, 100.64.0.0/10, fc00::/7, and
-	// loopback addresses. Where URL itself names a loopback host, it is on this
+	// loopback addresses. Where url itself names a loopback host, it is on this
 	// machine, and this key is not needed. Link-local addresses, as of the
 	// metadata services of clouds, are always refused. Default: false.
 	AllowPrivate bool `yaml:"allow_private"`
@@ -86,12 +87,12 @@ type Metadata struct {
 	// EntityID is the only one that is accepted in it. Write it where one signer
 	// signs the metadata of many IdPs, and where other IdPs here are run by people
 	// who might claim it: two can't have the same, and without this key the one
-	// that is loaded first has it. Default: any, and of a URL the first one that is
+	// that is loaded first has it. Default: any, and of a url the first one that is
 	// found, as long as the process runs.
 	EntityID string `yaml:"entity_id"`
 
 	// Refresh is the time between two looks at it, at least 1s; less, where the
-	// metadata's cacheDuration or validUntil ask for it. Default: 1h for a URL,
+	// metadata's cacheDuration or validUntil ask for it. Default: 1h for a url,
 	// 1m for a file.
 	Refresh time.Duration `yaml:"refresh"`
 
@@ -119,7 +120,7 @@ type Encryption struct {
 	// Allow names what else is accepted: aes128-cbc, aes192-cbc, aes256-cbc, and
 	// unsigned-response for a signed assertion, encrypted, in a Response that
 	// has no signature. Default: none.
-	Allow []string `yaml:"allow"`
+	Allow []string `yaml:"allow" oneof:"aes128-cbc aes192-cbc aes256-cbc unsigned-response"`
 }
 
 func (r *report) checkIdentityProviders(c *Config, n names) {
@@ -147,10 +148,8 @@ func (r *report) checkIdentityProviders(c *Config, n names) {
 			p.Title = p.Name
 		}
 		for j, way := range p.LoginHint {
-			hint := fmt.Sprintf("%s.login_hint[%d]", key, j)
-			r.oneOf(hint, way, "subject", "query")
 			if slices.Contains(p.LoginHint[:j], way) {
-				r.add(hint, "%q is there already; remove one", way)
+				r.add(fmt.Sprintf("%s.login_hint[%d]", key, j), "%q is there already; remove one", way)
 			}
 		}
 		if !r.has(key + ".jit") {
@@ -161,13 +160,6 @@ func (r *report) checkIdentityProviders(c *Config, n names) {
 		}
 		if !r.has(key + ".idp_initiated") {
 			p.IDPInitiated = "restart"
-		}
-		r.oneOf(key+".idp_initiated", p.IDPInitiated, "restart", "accept", "off")
-		if r.has(key + ".email_domains") {
-			r.oneOf(key+".email_domains", p.EmailDomains, "any")
-		}
-		for j, allowed := range p.Encryption.Allow {
-			r.oneOf(fmt.Sprintf("%s.encryption.allow[%d]", key, j), allowed, "aes128-cbc", "aes192-cbc", "aes256-cbc", "unsigned-response")
 		}
 	}
 }

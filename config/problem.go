@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -117,10 +118,17 @@ func parent(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }
 
-// oneOf records a problem unless value is one of allowed.
-func (r *report) oneOf(key, value string, allowed ...string) {
-	if !slices.Contains(allowed, value) {
-		r.add(key, "%q is not known here; write %s", value, orList(allowed))
+// oneOf records a problem unless v, a word or a list of words, is of those allowed.
+// Where there are none, everything is.
+func (r *report) oneOf(key string, v reflect.Value, allowed []string) {
+	switch {
+	case len(allowed) == 0:
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			r.oneOf(fmt.Sprintf("%s[%d]", key, i), v.Index(i), allowed)
+		}
+	case !slices.Contains(allowed, v.String()):
+		r.add(key, "%q is not known here; write %s", v, orList(allowed))
 	}
 }
 

@@ -26,10 +26,10 @@ type Redis struct {
 	Addresses []string `yaml:"addresses"`
 
 	// MasterName is the name that the Sentinels know the server by. Default:
-	// none, and Addresses is the server itself.
+	// none, and addresses is the server itself.
 	MasterName string `yaml:"master_name"`
 
-	// Cluster says that Addresses are nodes of a Redis Cluster. Default: false.
+	// Cluster says that addresses are nodes of a Redis Cluster. Default: false.
 	Cluster bool `yaml:"cluster"`
 
 	// Username is the name of the Redis ACL user. Default: Redis' default user.
@@ -38,9 +38,12 @@ type Redis struct {
 	// Password is that user's password, as env:NAME or file:PATH. Default: none.
 	Password Secret `yaml:"password"`
 
-	// SentinelUsername and SentinelPassword sign in at the Sentinels, where
-	// those ask for it. Default: none.
+	// SentinelUsername is the name of the ACL user at the Sentinels. Default: their
+	// default user.
 	SentinelUsername string `yaml:"sentinel_username"`
+
+	// SentinelPassword is that user's password, as env:NAME or file:PATH. Default:
+	// none.
 	SentinelPassword Secret `yaml:"sentinel_password"`
 
 	// TLS makes the connections TLS ones; "tls: {}" suffices for a server whose
@@ -61,10 +64,12 @@ type RedisTLS struct {
 	// those that the system trusts.
 	CAFile string `yaml:"ca_file"`
 
-	// CertFile and KeyFile are our own certificate, for a server that asks for
-	// one. Both or neither. Default: none.
+	// CertFile holds our own certificate, for a server that asks for one. Default:
+	// none.
 	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+
+	// KeyFile holds that certificate's private key. Default: none.
+	KeyFile string `yaml:"key_file"`
 
 	// ServerName is the name that must be in the server's certificate. Default:
 	// the host of the address.

@@ -41,7 +41,7 @@ type SAML struct {
 // is encrypted to nobody.
 const maxRollover = 3
 
-// KeyFiles are a private key and its certificate, like KeyFile and CertFile of [SAML].
+// KeyFiles are a private key and its certificate, like key_file and cert_file of saml.
 type KeyFiles struct {
 	// KeyFile holds an RSA private key (PEM, at least 2048 bits). Required.
 	KeyFile string `yaml:"key_file"`

@@ -18,7 +18,8 @@ type Session struct {
 	Keys []Secret `yaml:"keys"`
 
 	// Idle ends a session after so long without a request on its host, which is
-	// noted at most once a minute. An open websocket or stream is a request. From 1m up to the lifetime. Default: 1h.
+	// noted at most once a minute. An open websocket or stream is a request. From 1m up
+	// to the lifetime. Default: 1h.
 	Idle time.Duration `yaml:"idle"`
 
 	// Lifetime ends a session so long after sign-in, however busy it is. At most
