@@ -73,7 +73,7 @@ func TestGroupsAndDirectories(t *testing.T) {
 	}
 	want(print("groups", "list"), "GROUP     USERS  FROM           ENTITLEMENTS\nacme-all  0      configuration  wiki,builds\n")
 	g.signIn(t)
-	want(print("groups", "list"), "GROUP      USERS  FROM           ENTITLEMENTS\nacme-all   1      configuration  wiki,builds\nproject-x  1      assertions     \n")
+	want(print("groups", "list"), "GROUP      USERS  FROM           ENTITLEMENTS\nacme-all   1      configuration  wiki,builds\nproject-x  1      assertions\n")
 	want(print("groups", "list", "-o", "json", "--directory", "empty"), `{"name":"acme-all","configured":true,"entitlements":["wiki","builds"],"users":0}`+"\n")
 	shown := print("groups", "show", "acme-all")
 	want(shown[:strings.Index(shown, "\n\n")], "group         acme-all\nfrom          configuration\nentitlements  wiki, builds")
@@ -83,7 +83,7 @@ func TestGroupsAndDirectories(t *testing.T) {
 	if users := jsonLines[provision.User](t, print("groups", "show", "project-x", "-o", "json")); len(users) != 1 || users[0].UserName != "ann@acme.example" {
 		t.Errorf("members as JSON are %+v, want ann alone", users)
 	}
-	want(print("directories", "list"), "DIRECTORY  STATE  USERS  DOMAINS        IDENTITY PROVIDERS\nacme       open   1      acme.example   acme\nempty      open   0      a.test,b.test  \n")
+	want(print("directories", "list"), "DIRECTORY  STATE  USERS  DOMAINS        IDENTITY PROVIDERS\nacme       open   1      acme.example   acme\nempty      open   0      a.test,b.test\n")
 	want(print("directories", "show", "acme"), "directory           acme\nstate               open\nusers               1\ndomains             acme.example\nidentity providers  acme\n")
 	want(print("directories", "show", "empty", "-o", "json"), `{"name":"empty","state":"open","domains":["a.test","b.test"],"idps":[],"users":0,"configured":true}`+"\n")
 }
