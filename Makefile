@@ -2,7 +2,7 @@ GO ?= go
 
 FUZZTIME ?= 30s
 
-.PHONY: build test fuzz mutants bench pgo clean
+.PHONY: build test docs fuzz mutants bench pgo clean
 
 build: # the static binary bin/jitgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
@@ -15,6 +15,9 @@ test: # everything that CI runs
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -vet=off -timeout 8m -json ./... | $(GO) run ./deploy/rows SECURITY.md
 	./deploy/fuzz.sh $(FUZZTIME)
+
+docs: # the configuration reference and the JSON Schema, of the docs of package config
+	$(GO) run ./deploy/docs
 
 fuzz: # every fuzz test for FUZZTIME, like make fuzz FUZZTIME=1h
 	./deploy/fuzz.sh $(FUZZTIME)

@@ -56,6 +56,9 @@ func TestAccepted(t *testing.T) {
 		if _, err := Parse("x", []byte(data), files); err != nil {
 			t.Errorf("%s: Parse of %s: %v, want no problem", c.why, c.new, err)
 		}
+		if wrong := bySchema(t, []byte(data)); len(wrong) > 0 {
+			t.Errorf("%s: the schema refuses %s at %q", c.why, c.new, wrong)
+		}
 	}
 }
 

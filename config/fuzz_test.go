@@ -8,7 +8,8 @@ import (
 )
 
 // FuzzParse looks for a file that makes Parse panic, that is refused without
-// saying why, or whose problems are not in the file.
+// saying why, whose problems are not in the file, or that is accepted and not by the
+// Schema.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	example, err := os.ReadFile("../deploy/jitgate.example.yaml")
@@ -32,6 +33,9 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			if c == nil || c.Base().Host == "" || len(c.Session.KeyBytes()) == 0 {
 				t.Errorf("Parse accepts a configuration without base_url or keys")
+			}
+			if wrong := bySchema(t, data); len(wrong) > 0 {
+				t.Errorf("the schema refuses at %q what Parse accepts", wrong)
 			}
 			return
 		}

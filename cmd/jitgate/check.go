@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -23,7 +24,7 @@ const checkTimeout = 5 * time.Second
 
 func checkCommand(std stdio) *cobra.Command {
 	var file string
-	var online bool
+	var online, schema bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and say everything that is wrong with it",
@@ -35,9 +36,16 @@ of on standard error.
 With --online it also asks Redis, loads metadata from its URLs, connects to each
 upstream, and looks whether all that is stored of users agrees: records, indexes
 and blocks, of every directory. People may sign in meanwhile. The embedded store
-is looked at by the running gateway, if there is one.`,
+is looked at by the running gateway, if there is one.
+
+With --schema it prints the JSON Schema of the file instead, for editors, and reads
+none.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if schema {
+				_, err := io.WriteString(std.out, config.Schema)
+				return err
+			}
 			cfg, err := config.Load(file)
 			if err != nil {
 				return problemsError(std, err)
@@ -56,6 +64,7 @@ is looked at by the running gateway, if there is one.`,
 	}
 	configFlag(c, &file)
 	c.Flags().BoolVar(&online, "online", false, "also ask Redis, metadata URLs and upstreams")
+	c.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of the file, for editors")
 	return c
 }
 
