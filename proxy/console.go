@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -92,7 +93,7 @@ func (g *Gateway) serveConsole(w http.ResponseWriter, r *http.Request, ev *event
 
 // writePage answers with a page, and what all of them have.
 func (g *Gateway) writePage(w http.ResponseWriter, in visit, page console.Page, status int) {
-	page.Site, page.User, page.Token = g.base.Hostname(), in.name, in.token
+	page.Site, page.User, page.Token = cmp.Or(g.cfg.Branding.Name, g.base.Hostname()), in.name, in.token
 	page.Write(w, status)
 }
 

@@ -263,7 +263,7 @@ func TestConsoleReload(t *testing.T) {
 func TestConsoleShows(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{top: "admin: {groups: [engineers]}"})
+		s := newSite(t, rdb, setup{top: "admin: {groups: [engineers]}\nbranding: {name: Tools & Co}"})
 		ann := s.signedIn("ann", s.url("sso", "/tools/"))
 		const nasty = `"><script>alert(1)</script>`
 		out, err := s.users.SignIn(t.Context(), provision.SignIn{IdP: "acme", Attributes: map[string][]string{
@@ -297,6 +297,7 @@ func TestConsoleShows(t *testing.T) {
 			"/audit?event=user_created": "user_created",
 			"/users?prefix=an":          ">ann</a>",
 			"/sessions":                 "sso.example.com",
+			"":                          "<title>Overview – Tools &amp; Co console</title>",
 		} {
 			if _, body := s.get(ann, s.url("sso", consoleRoot+path)); !strings.Contains(body, want) {
 				t.Errorf("%s lacks %s:\n%s", path, want, body)
