@@ -15,8 +15,8 @@ import (
 	"github.com/jitgate/jitgate/deploy/testenv"
 )
 
-// A snippet is a block of YAML in README: a whole configuration, or one entry of
-// identity_providers.
+// A snippet is a block of YAML in README: a whole configuration, more sections of one,
+// or one entry of identity_providers.
 type snippet struct {
 	line int // of its first line
 	text string
@@ -25,30 +25,43 @@ type snippet struct {
 // entry reports whether it is an entry of identity_providers.
 func (s snippet) entry() bool { return strings.HasPrefix(s.text, "- name:") }
 
-// readme returns the snippets of README, of which the first is the configuration
-// that the entries are written for.
-func readme(t *testing.T) []snippet {
+// whole reports whether it is a whole configuration.
+func (s snippet) whole() bool { return strings.HasPrefix(s.text, "base_url:") }
+
+// readme returns the snippets of README, and the one of them that the others are
+// written for: the last whole configuration.
+func readme(t *testing.T) (snippets []snippet, base snippet) {
 	t.Helper()
 	data, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var snippets []snippet
+	entries := 0
 	for _, at := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllSubmatchIndex(data, -1) {
 		line := bytes.Count(data[:at[2]], []byte("\n")) + 1
-		snippets = append(snippets, snippet{line, string(data[at[2]:at[3]])})
+		s := snippet{line, string(data[at[2]:at[3]])}
+		snippets = append(snippets, s)
+		switch {
+		case s.whole():
+			base = s
+		case s.entry():
+			entries++
+		}
 	}
-	if len(snippets) < 7 || snippets[0].entry() || !snippets[1].entry() {
-		t.Fatalf("found %d snippets, want a configuration and then at least 6 entries", len(snippets))
+	if base.text == "" || entries < 6 {
+		t.Fatalf("found %d snippets with %d entries, want a configuration and at least 6 entries", len(snippets), entries)
 	}
-	return snippets
+	return snippets, base
 }
 
 // in returns the configuration that the snippet is, or that base becomes with it,
 // for each line to have the number that it has in README.
 func (s snippet) in(base snippet) string {
-	if !s.entry() {
+	switch {
+	case s.whole():
 		return strings.Repeat("\n", s.line-1) + s.text
+	case !s.entry():
+		return strings.Repeat("\n", s.line-1) + s.text + base.text
 	}
 	rest := regexp.MustCompile(`(?m)^identity_providers:\n(?: .*\n)+`).ReplaceAllString(base.text, "")
 	return strings.Repeat("\n", s.line-2) + "identity_providers:\n" + s.text + rest
@@ -73,10 +86,10 @@ func readmeFiles(t *testing.T, snippets []snippet) string {
 // TestReadme has each snippet of README checked as `jitgate check` does.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	snippets := readme(t)
+	snippets, base := readme(t)
 	dir := readmeFiles(t, snippets)
 	for _, s := range snippets {
-		if _, err := config.Parse("README.md", []byte(s.in(snippets[0])), dir); err != nil {
+		if _, err := config.Parse("README.md", []byte(s.in(base)), dir); err != nil {
 			t.Error(err)
 		}
 	}
@@ -89,10 +102,46 @@ func TestReadme(t *testing.T) {
 		}
 		wrong := snippet{s.line, s.text + indent + "nonsense: 1\n"}
 		want := fmt.Sprintf("README.md:%d:%d: %s: is not a key here", s.line+strings.Count(s.text, "\n"), len(indent)+1, path)
-		_, err := config.Parse("README.md", []byte(wrong.in(snippets[0])), dir)
+		_, err := config.Parse("README.md", []byte(wrong.in(base)), dir)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("with a key that nobody knows: %v, want %s", err, want)
 		}
+	}
+}
+
+// TestReadmeCodes looks whether branding.help takes each code of README's table.
+func TestReadmeCodes(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(data), "| Code | Cause | Cure |\n|---|---|---|\n")
+	var listed []string
+	for row := range strings.Lines(table) {
+		cells := strings.SplitN(row, "|", 3)
+		if len(cells) < 3 {
+			break
+		}
+		for _, code := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(cells[1], -1) {
+			listed = append(listed, code[1])
+		}
+	}
+	snippets, base := readme(t)
+	dir := readmeFiles(t, snippets)
+	help := func(codes []string) error {
+		text := base.text + "branding:\n  help:\n"
+		for _, code := range codes {
+			text += "    " + code + ": x\n"
+		}
+		_, err := config.Parse("README.md", []byte(text), dir)
+		return err
+	}
+	if err := help(listed); err != nil || len(listed) < 20 {
+		t.Errorf("with help for each of the %d codes of README: %v", len(listed), err)
+	}
+	if err := help([]string{"nonsense"}); err == nil {
+		t.Error("help for any code is taken")
 	}
 }
 
@@ -146,7 +195,7 @@ func senders() []sender {
 func TestReadmeIdPs(t *testing.T) {
 	t.Parallel()
 	idp := testenv.SimpleSAML(t, testenv.SimpleSAMLOptions{Users: map[string]testenv.User{"ann": {Password: "secret"}}})
-	snippets := readme(t)
+	snippets, _ := readme(t)
 	site := newSite(t)
 	for _, s := range senders() {
 		i := slices.IndexFunc(snippets, func(entry snippet) bool { return entry.entry() && strings.Contains(entry.text, s.idp) })
