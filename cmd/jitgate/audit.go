@@ -72,13 +72,20 @@ func parseSince(since string, now time.Time) (string, error) {
 	return since, nil
 }
 
-// eventRow is a line of the table. Its widths are fixed, since nobody knows what
-// comes later; longer values push the rest aside.
-const eventRow = "%-20s  %-17s  %-24s  %-12s  %-18s  %s"
+// eventRow is a line of the table, and narrowRow the beginning of one. Their widths are
+// fixed, since nobody knows what comes later; longer values push the rest aside.
+const (
+	narrowRow = "%-20s  %-17s  %-24s"
+	eventRow  = narrowRow + "  %-12s  %-18s  %s"
+)
 
 func readAudit(ctx context.Context, out io.Writer, f auditFlags) error {
 	if f.output == "table" {
-		if err := printRow(out, "TIME", "EVENT", "USER", "IDP", "CODE", "DETAILS"); err != nil {
+		header := fmt.Sprintf(eventRow, "TIME", "EVENT", "USER", "IDP", "CODE", "DETAILS")
+		if columns := columnsOf(out); columns > 0 {
+			header, _ = cutText(header, columns)
+		}
+		if _, err := fmt.Fprintln(out, bold(out, header)); err != nil {
 			return err
 		}
 	}
@@ -121,16 +128,23 @@ func printEvent(out io.Writer, e audit.Event, output string) error {
 		}
 		return printJSONLine(out, line)
 	}
-	return printRow(out, when(e.Time), e.Type, cmp.Or(e.UserName, e.UserID, "-"), cmp.Or(e.IdP, "-"), cmp.Or(e.Code, "-"), details(e))
-}
-
-// printRow prints a line of the table.
-func printRow(out io.Writer, cells ...any) error {
-	line := strings.TrimRight(fmt.Sprintf(eventRow, cells...), " ")
-	if columns := columnsOf(out); columns > 0 {
-		line, _ = cutText(line, columns)
+	user := cmp.Or(e.UserName, e.UserID, "-")
+	line := fmt.Sprintf(eventRow, when(e.Time), e.Type, user, cmp.Or(e.IdP, "-"), cmp.Or(e.Code, "-"), details(e))
+	columns := columnsOf(out)
+	if _, wide := cutText(strings.TrimRight(line, " "), -1); columns == 0 || wide <= columns {
+		return printLine(out, line)
 	}
-	return printLine(out, line)
+	// The terminal is too narrow for the table: the rest comes below.
+	if err := printLine(out, fmt.Sprintf(narrowRow, when(e.Time), e.Type, user)); err != nil {
+		return err
+	}
+	const indent = "    "
+	for _, line := range wrapText(joinFacts([]fact{{"idp", e.IdP}, {"code", e.Code}})+" "+details(e), columns-len(indent)) {
+		if err := printLine(out, indent+line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printLine prints a line, without what a name that somebody chose may have in it
@@ -148,8 +162,7 @@ func printLine(out io.Writer, line string) error {
 
 // details returns what an event has besides the columns of the table.
 func details(e audit.Event) string {
-	var all []string
-	for _, d := range []struct{ name, value string }{
+	return joinFacts([]fact{
 		{"by", e.By},
 		{"reason", e.Reason},
 		{"group", e.Group},
@@ -161,9 +174,18 @@ func details(e audit.Event) string {
 		{"directory", e.Directory},
 		{"client", e.Client},
 		{"request", e.RequestID},
-	} {
-		if d.value != "" {
-			all = append(all, d.name+"="+d.value)
+	})
+}
+
+// A fact of an event is printed as name=value.
+type fact struct{ name, value string }
+
+// joinFacts returns the facts that have values.
+func joinFacts(facts []fact) string {
+	var all []string
+	for _, f := range facts {
+		if f.value != "" {
+			all = append(all, f.name+"="+f.value)
 		}
 	}
 	return strings.Join(all, " ")

@@ -162,3 +162,21 @@ func cutText(text string, most int) (string, int) {
 	}
 	return string(runes) + "…", columns + 1
 }
+
+// wrapText returns text in lines of so many columns at most. A word that is longer stays
+// whole.
+func wrapText(text string, columns int) []string {
+	var lines []string
+	line, used := "", 0
+	for _, word := range strings.Fields(text) {
+		_, n := cutText(word, -1)
+		if used > 0 && used+1+n > columns {
+			lines, line, used = append(lines, line), "", 0
+		}
+		if used > 0 {
+			word, n = " "+word, n+1
+		}
+		line, used = line+word, used+n
+	}
+	return append(lines, line)
+}

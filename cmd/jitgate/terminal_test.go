@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -68,5 +69,24 @@ func TestTablePages(t *testing.T) {
 	const want = "USER  GROUPS\nann   3\nrobert  12\nzoe     1\n"
 	if out.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
+	}
+}
+
+func TestWrapText(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		text    string
+		columns int
+		want    []string
+	}{
+		{"idp=acme code=saml_invalid  reason=too old", 24, []string{"idp=acme", "code=saml_invalid", "reason=too old"}},
+		{"idp=acme code=saml_invalid reason=too old", 26, []string{"idp=acme code=saml_invalid", "reason=too old"}},
+		{"user=東京の人 x", 13, []string{"user=東京の人", "x"}},
+		{"a request=0123456789 b", 8, []string{"a", "request=0123456789", "b"}},
+		{"", 8, []string{""}},
+	} {
+		if got := wrapText(test.text, test.columns); !slices.Equal(got, test.want) {
+			t.Errorf("wrapText(%q, %d) = %q, want %q", test.text, test.columns, got, test.want)
+		}
 	}
 }
