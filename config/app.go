@@ -38,8 +38,14 @@ type App struct {
 	Path string `yaml:"path"`
 
 	// Upstream is the application's own address, like http://127.0.0.1:9000:
-	// scheme, host and port. Paths are forwarded as they came in. Required.
+	// scheme, host and port. Paths are forwarded as they came in. Required, unless
+	// forward_auth.
 	Upstream string `yaml:"upstream"`
+
+	// ForwardAuth says that another proxy forwards to the app, which asks
+	// /.jitgate/auth about each request, and sends here what is below /.jitgate/. That
+	// proxy has to be of trusted_proxies. Default: false.
+	ForwardAuth bool `yaml:"forward_auth"`
 
 	// Allow says who may use it. There is no default. Required.
 	Allow Allow `yaml:"allow"`
@@ -60,7 +66,7 @@ type App struct {
 	// limits.body.
 	Body Size `yaml:"body"`
 
-	// UpstreamURL is Upstream, parsed by Load.
+	// UpstreamURL is Upstream, parsed by Load; nil with ForwardAuth.
 	UpstreamURL *url.URL `yaml:"-"`
 }
 
@@ -106,9 +112,15 @@ func (r *report) checkApps(c *Config, n names) {
 		default:
 			r.add(key+".path", "%q and %q of app %q differ in case alone, which does not count; write another path", a.Path, other.Path, other.Name)
 		}
-		if a.Upstream == "" {
+		switch {
+		case a.ForwardAuth && a.Upstream != "":
+			r.add(key+".upstream", "is given, but with forward_auth another proxy forwards to the app; remove one of the two")
+		case a.ForwardAuth && len(c.TrustedProxies) == 0:
+			r.add(key+".forward_auth", "is true, but trusted_proxies is empty, so that no proxy may ask; write its network there, like [127.0.0.1]")
+		case a.ForwardAuth:
+		case a.Upstream == "":
 			r.add(key+".upstream", "is missing; write the application's address, like http://127.0.0.1:9000")
-		} else {
+		default:
 			a.UpstreamURL = r.origin(key+".upstream", a.Upstream, "http://127.0.0.1:9000")
 		}
 		r.checkAllow(key+".allow", a.Allow, n)

@@ -14,35 +14,39 @@ import (
 // An app is what forwarding to one application takes.
 type app struct {
 	name      string
-	prefix    string // of its paths, without a slash at the end
-	upstream  *url.URL
+	prefix    string   // of its paths, without a slash at the end
+	upstream  *url.URL // nil: another proxy forwards to it
 	allow     config.Allow
-	idps      []string       // whose users may use it; none: all
-	public    []string       // exact paths, or with a slash at the end all below
-	forwarded bool           // the preset of that name
-	custom    []customHeader // set besides
-	reserved  nameSet        // headers that a client may not send to it
-	body      int64          // the most bytes of a request's
+	idps      []string        // whose users may use it; none: all
+	public    []string        // exact paths, or with a slash at the end all below
+	forwarded bool            // the preset of that name
+	custom    []customHeader  // set besides
+	names     []string        // of all headers that can tell who a visitor is
+	squashed  map[string]bool // the same, as squash has them
+	reserved  nameSet         // headers that a client may not send to it
+	body      int64           // the most bytes of a request's
 }
 
 // newApps returns the apps of each host, those with the longest paths first.
 func newApps(cfg *config.Config) (map[string][]*app, error) {
 	hosts := map[string][]*app{cfg.Base().Hostname(): nil}
 	for _, c := range cfg.Apps {
-		if c.UpstreamURL == nil {
+		if c.UpstreamURL == nil && !c.ForwardAuth {
 			return nil, fmt.Errorf("app %q: no upstream", c.Name)
 		}
-		custom := customHeaders(c, cfg.Attributes)
-		names := make([]string, len(custom))
-		for i, h := range custom {
-			names[i] = h.name
-		}
-		hosts[c.Host] = append(hosts[c.Host], &app{
+		a := &app{
 			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"), upstream: c.UpstreamURL,
 			allow: c.Allow, idps: c.IdentityProviders, public: c.Public,
-			forwarded: c.Headers.Preset == "forwarded", custom: custom, reserved: newNameSet(names...),
+			forwarded: c.Headers.Preset == "forwarded", custom: customHeaders(c, cfg.Attributes),
 			body: int64(c.Body),
-		})
+		}
+		a.names = identityNames(a.forwarded, a.custom)
+		a.reserved = newNameSet(a.names...)
+		a.squashed = make(map[string]bool)
+		for _, name := range a.names {
+			a.squashed[string(squash(nil, name))] = true
+		}
+		hosts[c.Host] = append(hosts[c.Host], a)
 	}
 	for host, apps := range hosts {
 		slices.SortStableFunc(apps, func(a, b *app) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -28,6 +29,7 @@ type event struct {
 	id        string // ours, whatever the client sent
 	start     time.Time
 	host      string
+	path      string // that a proxy asks about; "": that of the request
 	app       string
 	user      string
 	code      string
@@ -97,7 +99,7 @@ func (l *line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddString("id", l.id)
 	to.AddString("method", l.request.Method)
 	to.AddString("host", l.host)
-	to.AddString("path", l.request.URL.EscapedPath())
+	to.AddString("path", cmp.Or(l.path, l.request.URL.EscapedPath()))
 	to.AddString("app", l.app)
 	to.AddInt64("status", int64(l.status))
 	to.AddInt64("bytes", l.bytes)

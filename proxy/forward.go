@@ -90,6 +90,8 @@ type passage struct {
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p passage) error {
 	websocket := isWebsocket(r)
 	switch {
+	case p.app.upstream == nil:
+		return p.app.elsewhere(r)
 	case websocket && !g.fromSameHost(r):
 		return badRequest(http.StatusForbidden, "websocket opened by %q", r.Header["Origin"])
 	case r.Header.Get("Service-Worker") != "" && g.coversOurs(p):

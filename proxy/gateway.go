@@ -261,6 +261,9 @@ func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve answers a request. An error means that nothing was answered yet.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error {
+	if isAuth(r.URL.Path) {
+		return g.serveAuth(w, r, ev)
+	}
 	to, err := g.route(r)
 	if err != nil {
 		return err
@@ -273,16 +276,26 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	if !ok {
 		return notFound()
 	}
-	ev.app = app.name
-	if app.isPublic(to.path) {
-		return g.forward(w, r, ev, passage{app: app, route: to})
-	}
-	v, ok, err := g.guest(r, to.host, app)
+	p, ok, err := g.authorize(r, ev, app, to)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return g.sendToLogin(w, r, ev, to)
+	}
+	return g.forward(w, r, ev, p)
+}
+
+// authorize returns how a request for an app may pass. It reports whether it may: else
+// the visitor has to sign in, or there is an error.
+func (g *Gateway) authorize(r *http.Request, ev *event, app *app, to route) (p passage, ok bool, err error) {
+	ev.app = app.name
+	if app.isPublic(to.path) {
+		return passage{app: app, route: to}, true, nil
+	}
+	v, ok, err := g.guest(r, to.host, app)
+	if err != nil || !ok {
+		return passage{}, false, err
 	}
 	ev.user = v.logName
 	pass := v.pass(app)
@@ -291,9 +304,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 		if pass.misled {
 			p.say, p.link = "forbidden_idp", &page.Link{URL: g.loginURL(to.host, to.again(r)), Text: "sign_in_otherwise"}
 		}
-		return p
+		return passage{}, false, p
 	}
-	return g.forward(w, r, ev, passage{app: app, route: to, guest: v, identity: pass.headers})
+	return passage{app: app, route: to, guest: v, identity: pass.headers}, true, nil
 }
 
 // route returns where a request goes, in canonical form.

@@ -511,7 +511,7 @@ func TestOwnRoutes(t *testing.T) {
 			{"POST", "sso", "/.jitgate/saml/acme/metadata", 405, ""},
 			{"GET", "wiki", "/.jitgate/saml/acme/metadata", 404, ""},
 			{"GET", "sso", "/.jitgate/saml/nobody/metadata", 404, ""},
-			{"GET", "sso", "/.jitgate/auth", 404, ""},
+			{"GET", "sso", "/.jitgate/auth", 403, ""},
 			{"GET", "sso", "/.jitgate/jwks.json", 404, ""},
 			{"GET", "sso", "/.jitgate/", 404, ""},
 			{"GET", "sso", "/", 404, ""},

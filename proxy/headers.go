@@ -128,6 +128,18 @@ func customHeaders(app config.App, attributes []config.Attribute) []customHeader
 	return headers
 }
 
+// identityNames returns the names of all headers that can tell an app who a visitor is.
+func identityNames(forwarded bool, custom []customHeader) []string {
+	var names []string
+	if forwarded {
+		names = append(names, "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Jitgate-Directory", "X-Jitgate-Domain", "X-Jitgate-Entitlements")
+	}
+	for _, c := range custom {
+		names = append(names, http.CanonicalHeaderKey(c.name))
+	}
+	return names
+}
+
 // identity returns the headers that tell the app who the visitor is. What a user does
 // not have is not sent, not even empty.
 func (a *app) identity(u provision.User) []header {

@@ -118,6 +118,9 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 		errs = append(errs, checkUsers(ctx, std, g, file)...)
 	}
 	for _, app := range cfg.Apps {
+		if app.ForwardAuth {
+			continue
+		}
 		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {
 			errs = append(errs, fmt.Errorf("app %q: upstream %s: %w", app.Name, app.Upstream, err))
 		}

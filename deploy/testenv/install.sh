@@ -9,7 +9,7 @@ set -euo pipefail
 
 # Services that the packages below bring. Nothing here needs them: the tests
 # start servers of their own.
-services='redis-server apache2 nginx'
+services='redis-server apache2 nginx caddy haproxy'
 
 policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
@@ -27,6 +27,11 @@ main() {
     install Chromium chromium
   have_simplesaml ||
     install SimpleSAMLphp simplesamlphp php-cli php-xml php-mbstring
+  have nginx || install nginx nginx-light
+  have caddy || install Caddy caddy
+  have haproxy || install HAProxy haproxy
+  { have apache2 && [ -e /usr/share/lua/5.3/socket/http.lua ]; } ||
+    install 'Apache with LuaSocket' apache2 lua-socket
   { have openssl && [ -s /etc/ssl/certs/ca-certificates.crt ]; } ||
     install OpenSSL openssl ca-certificates
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
@@ -113,7 +118,7 @@ apt_install() { apt -y --no-install-recommends install "$@"; }
 installed_services() {
   local s
   for s in $services; do
-    [ ! -e "/etc/init.d/$s" ] || printf ' %s ' "$s"
+    [ ! -e "/etc/init.d/$s" ] && [ ! -e "/lib/systemd/system/$s.service" ] || printf ' %s ' "$s"
   done
 }
 

@@ -1,0 +1,394 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+)
+
+// proxies start the proxies of deploy/forwardauth on a port: by the program, where there
+// is one, with the configuration of the folder in dir, whose addresses are put in place.
+var proxies = []struct {
+	name, program, install string
+	start                  func(t *testing.T, dir string, port, gateway int, app *url.URL) *testenv.Server
+}{
+	{"nginx", "nginx", "apt-get install nginx-light", func(t *testing.T, dir string, port, _ int, _ *url.URL) *testenv.Server {
+		return testenv.Program(t, port, "nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"),
+			"-e", "stderr", "-g", "daemon off; master_process off; pid nginx.pid; error_log stderr;")
+	}},
+	{"Caddy", "caddy", "apt-get install caddy", func(t *testing.T, dir string, port, _ int, _ *url.URL) *testenv.Server {
+		return testenv.Program(t, port, "env", "HOME="+dir, "caddy", "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile")
+	}},
+	{"HAProxy", "haproxy", "apt-get install haproxy", func(t *testing.T, dir string, port, _ int, _ *url.URL) *testenv.Server {
+		return testenv.Program(t, port, "haproxy", "-db", "-C", dir, "-f", filepath.Join(dir, "haproxy.cfg"))
+	}},
+	{"Apache", "apache2", "apt-get install apache2 lua-socket", func(t *testing.T, dir string, port, _ int, _ *url.URL) *testenv.Server {
+		return testenv.Program(t, port, "apache2", "-X", "-d", dir, "-f", filepath.Join(dir, "apache.conf"),
+			"-C", "PidFile "+filepath.Join(dir, "apache.pid"), "-C", "DefaultRuntimeDir "+dir, "-C", "Mutex file:"+dir, "-E", "/dev/stderr", "-c", "ErrorLog /dev/stderr")
+	}},
+	{"Traefik", "", "", func(t *testing.T, _ string, port, gateway int, app *url.URL) *testenv.Server {
+		return serveOn(t, port, traefik(fmt.Sprintf("http://127.0.0.1:%d", gateway), app))
+	}},
+	{"Envoy", "", "", func(t *testing.T, _ string, port, gateway int, app *url.URL) *testenv.Server {
+		return serveOn(t, port, envoy(fmt.Sprintf("http://127.0.0.1:%d", gateway), app))
+	}},
+}
+
+// forwarded are the headers that the app gets.
+var forwarded = []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Jitgate-Directory", "X-Jitgate-Domain", "X-Jitgate-Entitlements"}
+
+// serveOn serves h on a port until the test ends.
+func serveOn(t *testing.T, port int, h http.Handler) *testenv.Server {
+	t.Helper()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return nil
+}
+
+// traefik does what Traefik's ForwardAuth does, after its documentation: it asks with the
+// visitor's headers and its own X-Forwarded-*, takes 2xx for a yes and the headers that
+// are named over, and hands on any other answer.
+func traefik(gateway string, app *url.URL) http.Handler {
+	return asking(gateway, app, func(r *http.Request) *http.Request {
+		ask, _ := http.NewRequest(http.MethodGet, gateway+"/.jitgate/auth?redirect=1", nil)
+		ask.Header = r.Header.Clone()
+		ask.Header.Set("X-Forwarded-Method", r.Method)
+		ask.Header.Set("X-Forwarded-Host", r.Host)
+		ask.Header.Set("X-Forwarded-Uri", r.URL.RequestURI())
+		return ask
+	}, func(status int) bool { return status/100 == 2 }, func(h, answer http.Header) {
+		for _, name := range forwarded {
+			h.Del(name)
+			if values := answer.Values(name); len(values) > 0 {
+				h[name] = values
+			}
+		}
+	})
+}
+
+// envoy does what Envoy's ext_authz does over HTTP, after its documentation: it asks by
+// the visitor's method, host, path behind a prefix, and such headers as are allowed,
+// takes 200 for a yes and sets the headers that are named, and hands on any other answer.
+func envoy(gateway string, app *url.URL) http.Handler {
+	return asking(gateway, app, func(r *http.Request) *http.Request {
+		ask, _ := http.NewRequest(r.Method, gateway+"/.jitgate/auth"+r.URL.RequestURI(), nil)
+		ask.Host = r.Host
+		for name, values := range r.Header {
+			if name != "Content-Length" {
+				ask.Header[name] = values
+			}
+		}
+		return ask
+	}, func(status int) bool { return status == http.StatusOK }, func(h, answer http.Header) {
+		for _, name := range forwarded {
+			if values, ok := answer[name]; ok {
+				h[name] = values
+			}
+		}
+	})
+}
+
+// asking is a proxy that sends what is below /.jitgate/ to the gateway, and asks it about
+// all else.
+func asking(gateway string, app *url.URL, ask func(*http.Request) *http.Request, isYes func(int) bool, take func(h, answer http.Header)) http.Handler {
+	own, _ := url.Parse(gateway)
+	to := func(target *url.URL) *httputil.ReverseProxy {
+		return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host
+		}}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.jitgate/") {
+			to(own).ServeHTTP(w, r)
+			return
+		}
+		answer, err := http.DefaultTransport.RoundTrip(ask(r))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer answer.Body.Close()
+		if !isYes(answer.StatusCode) {
+			for name, values := range answer.Header {
+				w.Header()[name] = values
+			}
+			w.WriteHeader(answer.StatusCode)
+			io.Copy(w, answer.Body)
+			return
+		}
+		take(r.Header, answer.Header)
+		r.Header.Del("Cookie") // the filters that take ours away are not part of the protocol
+		to(app).ServeHTTP(w, r)
+	})
+}
+
+// TestForwardAuth has each proxy that there is ask about requests, with its configuration
+// of deploy/forwardauth.
+func TestForwardAuth(t *testing.T) {
+	t.Parallel()
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := exec.LookPath(p.program); p.program != "" && err != nil {
+				testenv.Need(t, p.name, p.install)
+			}
+			if _, err := os.Stat("/usr/share/lua/5.3/socket/http.lua"); p.name == "Apache" && err != nil {
+				testenv.Need(t, "LuaSocket", p.install)
+			}
+			s := newForwardSite(t)
+			if server := p.start(t, s.proxyFiles(), s.port, s.gateway.listen, s.app); server != nil {
+				t.Cleanup(func() {
+					server.Stop()
+					if t.Failed() {
+						t.Logf("%s: %s", p.name, server.Log())
+					}
+				})
+			}
+			testenv.Eventually(t, func() error {
+				conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
+				if err == nil {
+					conn.Close()
+				}
+				return err
+			})
+			s.signsIn(t)
+			s.refuses(t)
+			s.isNotFooled(t)
+		})
+	}
+}
+
+// A forwardSite is a gateway that another proxy is to ask.
+type forwardSite struct {
+	t       *testing.T
+	port    int // of the proxy
+	gateway *replica
+	app     *url.URL
+}
+
+func newForwardSite(t *testing.T) *forwardSite {
+	t.Helper()
+	idp := localIdP(t)
+	idp.SetAttribute("ann", "groups", "engineers")
+	app, err := url.Parse(echoUpstream(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &forwardSite{t: t, port: testenv.FreePort(t), app: app}
+	s.gateway = newSite(t).start("wiki.localhost", s.port, fmt.Sprintf(`
+trusted_proxies: [127.0.0.1]
+redis: {embedded: true}
+attributes: [{name: userName}, {name: email}]
+directories: [{name: acme, domains: [acme.example]}]
+identity_providers:
+  - {name: acme, directory: acme, metadata: {url: %q}, groups: {attribute: groups, allow: ["*"]}}
+apps:
+  - {name: wiki, forward_auth: true, allow: {groups: [engineers]}, public: [/healthz]}
+  - {name: staff, path: /staff, forward_auth: true, allow: {groups: [staff]}}
+`, idp.EntityID()))
+	introduceSP(t, idp, s.gateway.file)
+	return s
+}
+
+// proxyFiles returns a folder with the files of deploy/forwardauth, with the addresses of
+// the test.
+func (s *forwardSite) proxyFiles() string {
+	s.t.Helper()
+	const from = "../../deploy/forwardauth"
+	dir := s.t.TempDir()
+	files, err := os.ReadDir(from)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	here := fmt.Sprintf("127.0.0.1:%d", s.port)
+	place := strings.NewReplacer(
+		"127.0.0.1:8080", fmt.Sprintf("127.0.0.1:%d", s.gateway.listen), "127.0.0.1:9000", s.app.Host,
+		"listen 8000", "listen "+here, "Listen 8000", "Listen "+here, "/etc/apache2/jitgate", dir, "bind :8000", "bind "+here, "*:8000", here,
+		"\nwiki.example.com {", fmt.Sprintf("\nhttp://wiki.localhost:%d {\n\tbind 127.0.0.1", s.port), "wiki.example.com", "wiki.localhost",
+	)
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(from, f.Name()))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		text := place.Replace(string(data))
+		if f.Name() == "Caddyfile" {
+			text = "{\n\tadmin off\n\tauto_https off\n}\n" + text
+		}
+		if err := os.WriteFile(filepath.Join(dir, f.Name()), []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// signedIn returns the browser of ann, who has signed in through the proxy.
+func (s *forwardSite) signedIn(t *testing.T) *testenv.Browser {
+	t.Helper()
+	b := testenv.NewBrowser(t, nil)
+	page, err := b.Login(s.gateway.base+"/page?a=1&b=%2F", "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := reached(t, page); got.URL != "/page?a=1&b=%2F" {
+		t.Errorf("the app was asked for %s", got.URL)
+	}
+	return b
+}
+
+// do sends a request through the proxy, with lines of headers, and returns the status and
+// what the app saw, nil where it did not see it.
+func (s *forwardSite) do(t *testing.T, b *testenv.Browser, method, path, body string, lines ...string) (int, *http.Response, *seen) {
+	t.Helper()
+	req, err := http.NewRequest(method, s.gateway.base+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header[name] = append(req.Header[name], value) // in whatever spelling
+	}
+	res, err := b.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusOK || !strings.HasPrefix(string(text), `{"URL":`) {
+		return res.StatusCode, res, nil
+	}
+	got := reached(t, &testenv.Page{Status: res.StatusCode, Body: string(text)})
+	return res.StatusCode, res, &got
+}
+
+// signsIn looks at who is let pass, and what the app gets.
+func (s *forwardSite) signsIn(t *testing.T) {
+	b := s.signedIn(t)
+	if err := b.SetCookie(s.gateway.base, &http.Cookie{Name: "theme", Value: "dark"}); err != nil {
+		t.Fatal(err)
+	}
+	status, _, got := s.do(t, b, http.MethodPost, "/page", "a=1")
+	if got == nil {
+		t.Fatalf("ann's form: %d", status)
+	}
+	got.wantHeaders(t, map[string]string{
+		"X-Forwarded-User": "ann@acme.example", "X-Forwarded-Email": "ann@acme.example", "X-Forwarded-Groups": "engineers",
+		"X-Jitgate-Directory": "acme", "X-Jitgate-Domain": "acme.example",
+	})
+	if cookie := got.Header.Get("Cookie"); strings.Contains(cookie, "jitgate") || cookie != "" && !strings.Contains(cookie, "theme=dark") {
+		t.Errorf("the app gets the cookies %q, want theme alone", cookie)
+	}
+	if status, _, got := s.do(t, testenv.NewBrowser(t, nil), http.MethodGet, "/healthz", ""); got == nil || got.Header.Get("X-Forwarded-User") != "" {
+		t.Errorf("a public path: %d %+v", status, got)
+	}
+	page, err := b.Open(s.gateway.base + "/.jitgate/logout")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Forms) != 1 {
+		t.Fatalf("the logout page has %d forms: %s", len(page.Forms), page.Text())
+	}
+	if _, err := page.Forms[0].Submit(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, got := s.do(t, b, http.MethodGet, "/page", ""); status != http.StatusUnauthorized || got != nil {
+		t.Errorf("after the sign-out: %d, want 401", status)
+	}
+}
+
+// refuses looks at who is not let pass, and what they are told.
+func (s *forwardSite) refuses(t *testing.T) {
+	nobody, ann := testenv.NewBrowser(t, nil), s.signedIn(t)
+	const html = "Accept: text/html"
+	status, res, got := s.do(t, nobody, http.MethodGet, "/page?a=1", "", html, "Sec-Fetch-Mode: navigate")
+	if want := s.gateway.base + "/.jitgate/login?rd=%2Fpage%3Fa%3D1"; status != http.StatusFound || res.Header.Get("Location") != want || got != nil {
+		t.Errorf("a visitor: %d to %q, want 302 to %q", status, res.Header.Get("Location"), want)
+	}
+	if status, _, got := s.do(t, nobody, http.MethodGet, "/page", ""); status != http.StatusUnauthorized || got != nil {
+		t.Errorf("a visitor's script: %d, want 401", status)
+	}
+	if status, _, got := s.do(t, nobody, http.MethodPost, "/page", "a=1"); status != http.StatusUnauthorized || got != nil {
+		t.Errorf("a visitor's script that sends something: %d, want 401", status)
+	}
+	page, err := ann.Open(s.gateway.base + "/staff/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page.Status != http.StatusForbidden || !strings.Contains(page.Text(), "may not use this app") {
+		t.Errorf("who is not in the group: %d %s", page.Status, page.Text())
+	}
+}
+
+// isNotFooled claims to be somebody else, and to want something else.
+func (s *forwardSite) isNotFooled(t *testing.T) {
+	nobody, ann := testenv.NewBrowser(t, nil), s.signedIn(t)
+	for _, name := range append(slices.Clone(forwarded), "x-forwarded-user", "X_Forwarded_User", "X-Forwarded_User", "X.Forwarded.User", "X-Jitgate_Directory") {
+		for path, b := range map[string]*testenv.Browser{"/page": ann, "/healthz": nobody, "/page?": nobody} {
+			_, _, got := s.do(t, b, http.MethodGet, path, "", name+": root")
+			if got == nil {
+				continue
+			}
+			for there, values := range got.Header {
+				if strings.Contains(strings.Join(values, " "), "root") {
+					t.Errorf("%s: root reaches %s as %s", name, path, there)
+				}
+			}
+			if b == nobody && path != "/healthz" {
+				t.Errorf("%s: root lets nobody pass to %s", name, path)
+			}
+		}
+	}
+	for _, line := range []string{
+		"X-Forwarded-Uri: /healthz", "X-Forwarded-URI: /healthz", "x-forwarded-uri: /healthz", "X-Original-Url: " + s.gateway.base + "/healthz", "X-Original-URL: " + s.gateway.base + "/healthz",
+		"X-Original-Uri: /healthz", "X-Rewrite-Url: /healthz", "X-Forwarded-Prefix: /healthz", "X-Forwarded-Method: OPTIONS", "X-Forwarded-Host: other.localhost", "X-Forwarded-For: 10.0.0.1",
+	} {
+		if status, _, got := s.do(t, nobody, http.MethodGet, "/page", "", line); got != nil {
+			t.Errorf("%s: %d, and the app is reached", line, status)
+		}
+	}
+	for _, path := range []string{
+		"/healthz/../page", "/healthz/%2e%2e/page", "/healthz%2f..%2fpage", "//healthz", "/healthz/", "/healthz;/../page", "/page?/healthz", "/page#/healthz",
+		"/.jitgate/../page", "/.jitgate/%2e%2e/page", "/.jitgate/auth/../../page", "/.jitgate", "/.jitgate//page", "/.jitgate/auth", "/.JITGATE/../page",
+	} {
+		if answer := s.raw(t, path); strings.Contains(answer, `{"URL":`) {
+			t.Errorf("%s reaches the app: %s", path, answer)
+		}
+	}
+}
+
+// raw asks for a path as it is, without a session, and returns the whole answer.
+func (s *forwardSite) raw(t *testing.T, path string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: wiki.localhost:%d\r\nConnection: close\r\n\r\n", path, s.port)
+	data, err := io.ReadAll(bufio.NewReader(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
