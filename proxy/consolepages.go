@@ -83,7 +83,7 @@ func (g *Gateway) showOverview(in visit) (console.Page, error) {
 	}
 	chart := func(title, unit string, of map[string][]int64) *console.Chart {
 		c := &console.Chart{Title: title + ", " + words, Unit: unit, Times: times, Format: format}
-		for _, name := range sortedNames(of) {
+		for _, name := range slices.Sorted(maps.Keys(of)) {
 			c.Series = append(c.Series, console.Series{Name: name, Values: of[name]})
 		}
 		return c
@@ -101,7 +101,7 @@ func (g *Gateway) concerns() *console.Table {
 	if _, current := g.memory.feed.Current(); !current {
 		t.Rows = append(t.Rows, []console.Cell{{Text: "Redis", Bad: true}, text("changes that other replicas make are not heard of, so that each request asks Redis")})
 	}
-	for _, name := range sortedNames(g.idps) {
+	for _, name := range slices.Sorted(maps.Keys(g.idps)) {
 		if err := g.idps[name].Ready(); err != nil {
 			t.Rows = append(t.Rows, []console.Cell{{Text: "identity provider " + name, URL: at("/idps"), Bad: true}, text(err.Error())})
 		}
@@ -222,7 +222,7 @@ func (g *Gateway) showUser(in visit) (console.Page, error) {
 		{Name: "created", Value: text(console.Time(u.Created))}, {Name: "changed", Value: text(console.Time(u.Updated))},
 		{Name: "last sign-in", Value: text(console.Time(u.LastLogin))}, {Name: "state", Value: stateOf(u)},
 	}
-	for _, name := range sortedNames(u.Attributes) {
+	for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
 		facts = append(facts, console.Fact{Name: name, Value: text(strings.Join(u.Attributes[name], ", "))})
 	}
 	ask := func(do string) string { return at("/ask", "do", do, "directory", u.Directory, "user", u.ID) }

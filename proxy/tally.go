@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,14 +141,4 @@ func (g *Gateway) lastSignIns(ctx context.Context) (map[string]time.Time, error)
 		}
 	}
 	return last, nil
-}
-
-// sortedNames returns the keys of a map in alphabetical order.
-func sortedNames[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
