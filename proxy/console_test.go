@@ -19,6 +19,7 @@ import (
 	"github.com/jitgate/jitgate/deploy/testenv"
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
+	"github.com/jitgate/jitgate/proxy/console"
 )
 
 const consoleRoot = "/.jitgate/admin"
@@ -331,26 +332,21 @@ func TestConsoleCounts(t *testing.T) {
 			}
 		}
 		s.clock.Add(25 * time.Hour)
-		times, counts, err := s.tallied(t.Context(), spans["days"])
-		if err != nil || len(times) != 14 || len(counts) != 14 {
-			t.Fatalf("%v, %v", times, err)
+		c, err := s.tallied(t.Context(), spans["days"])
+		if err != nil || len(c.times) != 14 {
+			t.Fatalf("%v, %v", c.times, err)
 		}
-		sum := make(map[counted]int64)
-		for _, part := range counts {
-			for c, n := range part {
-				sum[c] += n
+		for name, of := range map[string]map[string][]int64{"acme 2": c.good, "attribute_missing 1": c.failed} {
+			var got []string
+			for key, values := range of {
+				got = append(got, fmt.Sprint(key, " ", console.Series{Values: values}.Sum()))
+			}
+			if len(got) != 1 || got[0] != name {
+				t.Errorf("of 14 days: %q, want %s", got, name)
 			}
 		}
-		if fmt.Sprint(sum) != fmt.Sprint(map[counted]int64{{idp: "acme"}: 2, {idp: "acme-two", code: "attribute_missing"}: 1}) {
-			t.Errorf("of 14 days: %v", sum)
-		}
-		if _, counts, err = s.tallied(t.Context(), spans[""]); err != nil {
-			t.Fatal(err)
-		}
-		for _, part := range counts {
-			if len(part) > 0 {
-				t.Errorf("of a day later: %v", part)
-			}
+		if c, err = s.tallied(t.Context(), spans[""]); err != nil || len(c.good)+len(c.failed) > 0 {
+			t.Errorf("of a day later: %+v, %v", c, err)
 		}
 		last, err := s.lastSignIns(t.Context())
 		if err != nil || last["acme"].IsZero() || !last["acme-two"].IsZero() {

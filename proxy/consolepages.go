@@ -60,7 +60,7 @@ func (g *Gateway) showOverview(in visit) (console.Page, error) {
 	if !ok {
 		return console.Page{}, notThere("span", name)
 	}
-	times, counts, err := g.tallied(in.Context(), s)
+	c, err := g.tallied(in.Context(), s)
 	if err != nil {
 		return console.Page{}, err
 	}
@@ -68,30 +68,17 @@ func (g *Gateway) showOverview(in visit) (console.Page, error) {
 	if name != "" {
 		format, words, other = "Jan 2", "the last 14 days", console.Action{Label: "The last 24 hours", URL: at("")}
 	}
-	good, bad := make(map[string][]int64), make(map[string][]int64)
-	for i, part := range counts {
-		for c, n := range part {
-			all, of := good, c.idp
-			if c.code != "" {
-				all, of = bad, c.code
-			}
-			if all[of] == nil {
-				all[of] = make([]int64, len(times))
-			}
-			all[of][i] += n
-		}
-	}
 	chart := func(title, unit string, of map[string][]int64) *console.Chart {
-		c := &console.Chart{Title: title + ", " + words, Unit: unit, Times: times, Format: format}
-		for _, name := range slices.Sorted(maps.Keys(of)) {
-			c.Series = append(c.Series, console.Series{Name: name, Values: of[name]})
+		chart := &console.Chart{Title: title + ", " + words, Unit: unit, Times: c.times, Format: format}
+		for name, values := range of {
+			chart.Series = append(chart.Series, console.Series{Name: name, Values: values})
 		}
-		return c
+		return chart
 	}
 	return console.Page{Title: "Overview", Body: []console.Section{
 		{Heading: "What needs somebody", Table: g.concerns()},
-		{Heading: "Sign-ins", Chart: chart("Sign-ins by identity provider", "sign-ins", good), Actions: []console.Action{other}},
-		{Heading: "Failures", Chart: chart("Failures by error code", "failures", bad), Actions: []console.Action{{Label: "In the audit trail", URL: at("/audit", "event", audit.LoginFailed)}}},
+		{Heading: "Sign-ins", Chart: chart("Sign-ins by identity provider", "sign-ins", c.good), Actions: []console.Action{other}},
+		{Heading: "Failures", Chart: chart("Failures by error code", "failures", c.failed), Actions: []console.Action{{Label: "In the audit trail", URL: at("/audit", "event", audit.LoginFailed)}}},
 	}}, nil
 }
 

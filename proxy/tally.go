@@ -100,32 +100,44 @@ type span struct {
 // The spans that the console knows, by the name in its URL.
 var spans = map[string]span{"": {24, time.Hour, hourKey}, "days": {14, 24 * time.Hour, dayKey}}
 
-// tallied returns the counts of a span that ends now: the beginnings of its parts, and
-// for each what was counted.
-func (g *Gateway) tallied(ctx context.Context, s span) (times []time.Time, counts []map[counted]int64, err error) {
+// counts are how many sign-ins there were in each part of a span: those that were good
+// by the identity provider, and those that failed by the error code.
+type counts struct {
+	times        []time.Time // when the parts begin
+	good, failed map[string][]int64
+}
+
+// tallied returns the counts of a span that ends now.
+func (g *Gateway) tallied(ctx context.Context, s span) (counts, error) {
+	c := counts{good: make(map[string][]int64), failed: make(map[string][]int64)}
 	now := g.now().Unix() / int64(s.of/time.Second)
 	pipe := g.redis.Pipeline()
 	cmds := make([]*redis.MapStringStringCmd, s.parts)
 	for i := range cmds {
 		part := now - int64(s.parts-1-i)
-		times = append(times, time.Unix(part*int64(s.of/time.Second), 0).UTC())
+		c.times = append(c.times, time.Unix(part*int64(s.of/time.Second), 0).UTC())
 		cmds[i] = pipe.HGetAll(ctx, g.tallyKey(s.key(part)))
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	for _, cmd := range cmds {
+	for i, cmd := range cmds {
 		fields, err := cmd.Result()
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading counts of sign-ins: %w", err)
+			return counts{}, fmt.Errorf("reading counts of sign-ins: %w", err)
 		}
-		part := make(map[counted]int64)
 		for field, value := range fields {
-			idp, code, _ := strings.Cut(field, " ")
+			of := c.good
+			name, code, _ := strings.Cut(field, " ")
+			if code != "" {
+				of, name = c.failed, code
+			}
+			if of[name] == nil {
+				of[name] = make([]int64, s.parts)
+			}
 			n, _ := strconv.ParseInt(value, 10, 64)
-			part[counted{idp: idp, code: code}] += n
+			of[name][i] += n
 		}
-		counts = append(counts, part)
 	}
-	return times, counts, nil
+	return c, nil
 }
 
 // lastSignIns returns when somebody last signed in at each identity provider.
