@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"cmp"
-	"context"
 	"crypto/subtle"
 	"errors"
 	"net/http"
@@ -19,12 +18,6 @@ import (
 
 // maxPasted is the longest form that the console takes: a response with some room.
 const maxPasted = 2 << 20
-
-// An operator is somebody who uses the console.
-type operator struct{ name, client string }
-
-// operatorKey is what an operator is found by in a context.
-type operatorKey struct{}
 
 // A visit is a request for a page of the console, by somebody who may.
 type visit struct {
@@ -52,9 +45,7 @@ func (g *Gateway) serveConsole(w http.ResponseWriter, r *http.Request, ev *event
 	if !slices.ContainsFunc(g.cfg.Admin.Groups, func(name string) bool { return slices.Contains(v.user.Groups, name) }) {
 		return &problem{status: http.StatusForbidden, code: codeForbidden, user: v.user.UserName}
 	}
-	name := v.user.Domain + "/" + v.logName
-	r = r.WithContext(context.WithValue(r.Context(), operatorKey{}, operator{name, ev.client}))
-	r.Header.Set("X-Request-Id", ev.id)
+	r = withOrigin(r, audit.Event{RequestID: ev.id, Client: ev.client, By: v.user.Domain + "/" + v.logName})
 	cookie, _ := g.jar.session(r.Header)
 	in := visit{r, r.URL.Query(), v.user.UserName, session.Hash(append([]byte("console"), cookie...))}
 	switch r.Method {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,7 +110,7 @@ func notNow(format string, args ...any) error {
 // reply answers a question over the admin socket.
 func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*Gateway, *http.Request) (any, error)) {
 	id := newRequestID()
-	r.Header.Set("X-Request-Id", id)
+	r = withOrigin(r, audit.Event{RequestID: id, Client: "admin"})
 	w.Header().Set("X-Request-Id", id)
 	directory := r.URL.Query().Get("directory")
 	var v any
@@ -133,13 +134,19 @@ func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, answer func(*Gat
 	writeJSON(w, status, v)
 }
 
+// originKey is what [byAdmin] finds in the context of a question.
+type originKey struct{}
+
+// withOrigin returns a question with what the audit trail says of where it came from.
+func withOrigin(r *http.Request, e audit.Event) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), originKey{}, e))
+}
+
 // byAdmin is what the audit trail says of where a question came from: over the socket,
 // or from somebody at the console.
 func byAdmin(r *http.Request) audit.Event {
-	if o, ok := r.Context().Value(operatorKey{}).(operator); ok {
-		return audit.Event{RequestID: r.Header.Get("X-Request-Id"), Client: o.client, By: o.name}
-	}
-	return audit.Event{RequestID: r.Header.Get("X-Request-Id"), Client: "admin"}
+	e, _ := r.Context().Value(originKey{}).(audit.Event)
+	return e
 }
 
 // limitOf returns how much a question wants listed at once.
