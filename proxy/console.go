@@ -132,7 +132,7 @@ type deed struct {
 	title, text, label string
 	danger             bool
 	do                 func(*Gateway, *http.Request) (any, error) // as over the admin socket
-	back               string                                     // page to go to, with directory and user where it has those
+	back               string                                     // page to go to afterwards
 }
 
 // deeds are all that can be done, by the name in the URL.
@@ -156,26 +156,26 @@ func (g *Gateway) askFirst(in visit) (console.Page, error) {
 	for _, field := range []string{"directory", "user", "id"} {
 		if value := in.query.Get(field); value != "" {
 			fields[field] = value
-			facts = append(facts, console.Fact{Name: field, Value: console.Cell{Text: value}})
+			facts = append(facts, console.Fact{Name: field, Value: text(value)})
 		}
 	}
 	if u, ok, err := g.users.User(in.Context(), in.query.Get("directory"), in.query.Get("user")); err != nil {
 		return console.Page{}, err
 	} else if ok {
-		facts = append([]console.Fact{{Name: "name", Value: console.Cell{Text: u.UserName}}}, facts...)
+		facts = append([]console.Fact{{Name: "name", Value: text(u.UserName)}}, facts...)
 	}
 	return console.Page{At: d.back, Title: d.title, Body: []console.Section{{Text: d.text, Facts: facts, Actions: []console.Action{
-		{Label: d.label, URL: console.Root + "/do", Danger: d.danger, Fields: fields},
-		{Label: "Leave it", URL: console.Root + d.back + back(d, in.query)},
+		{Label: d.label, URL: at("/do"), Danger: d.danger, Fields: fields},
+		{Label: "Leave it", URL: d.after(in.query, "")},
 	}}}}, nil
 }
 
-// back returns the query of the page that a deed leads to.
-func back(d deed, from url.Values) string {
-	if d.back != "/user" {
-		return ""
+// after returns the URL of the page that a deed leads to, which says what is done.
+func (d deed) after(asked url.Values, done string) string {
+	if d.back == "/user" {
+		return at(d.back, "directory", asked.Get("directory"), "id", asked.Get("user"), "done", done)
 	}
-	return "?" + url.Values{"directory": {from.Get("directory")}, "id": {from.Get("user")}}.Encode()
+	return at(d.back, "done", done)
 }
 
 // doAsked does what a form asks for, as the admin socket does, and records who asked.
@@ -198,18 +198,12 @@ func (g *Gateway) doAsked(w http.ResponseWriter, in visit) error {
 			return err
 		}
 		page := console.Page{At: d.back, Title: "Nothing was done", Body: []console.Section{{Pre: bad.text, Actions: []console.Action{
-			{Label: "Back", URL: console.Root + d.back + back(d, form)},
+			{Label: "Back", URL: d.after(form, "")},
 		}}}}
 		g.writePage(w, in, page, bad.status)
 		return nil
 	}
-	to := back(d, form)
-	if to == "" {
-		to = "?"
-	} else {
-		to += "&"
-	}
-	redirect(w, http.StatusSeeOther, g.base.String()+console.Root+d.back+to+"done="+name)
+	redirect(w, http.StatusSeeOther, g.base.String()+d.after(form, name))
 	return nil
 }
 
