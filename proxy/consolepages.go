@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,7 +16,6 @@ import (
 	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/proxy/console"
 	"github.com/jitgate/jitgate/proxy/session"
-	"github.com/jitgate/jitgate/samlsp"
 )
 
 const (
@@ -224,11 +224,7 @@ func (g *Gateway) showUser(in visit) (console.Page, error) {
 	}
 	access := &console.Table{Caption: "Apps, for a sign-in at " + u.IdP, Columns: []string{"App", "Access", "Why"}, None: "There are no apps."}
 	for _, a := range g.accessOf(u, u.IdP) {
-		cell := text("allowed")
-		if !a.Allowed {
-			cell = console.Cell{Text: "forbidden", Bad: true}
-		}
-		access.Rows = append(access.Rows, []console.Cell{{Text: a.App, URL: a.URL}, cell, text(a.Why)})
+		access.Rows = append(access.Rows, []console.Cell{{Text: a.App, URL: a.URL}, accessCell(a), text(a.Why)})
 	}
 	return console.Page{At: "/users", Title: u.UserName, Body: []console.Section{
 		{Facts: facts, Actions: actions},
@@ -387,7 +383,7 @@ func (g *Gateway) showTrail(in visit) (console.Page, error) {
 	since := strings.TrimSpace(in.query.Get("since"))
 	if since != "" {
 		if q.Since, err = time.Parse(time.DateOnly, since); err != nil {
-			return console.Page{}, badRequest(400, "since %q is not a day", since)
+			return console.Page{}, badRequest(http.StatusBadRequest, "since %q is not a day", since)
 		}
 	}
 	t := &console.Table{Caption: "Events, the newest first", Columns: []string{"Time", "Event", "User", "Directory", "Identity provider", "What", "From", "Request"}, None: "There are none."}
@@ -449,103 +445,4 @@ func (g *Gateway) showConfiguration(visit) (console.Page, error) {
 		Text: "What is in use now, with all defaults. Secrets are not shown.", Pre: g.cfg.Text(),
 		Actions: []console.Action{{Label: "Reload …", URL: at("/ask", "do", "reload")}},
 	}}}, nil
-}
-
-// showExplanation asks for a captured response, and says what would become of it.
-func (g *Gateway) showExplanation(in visit) (console.Page, error) {
-	idp, pasted := in.PostForm.Get("idp"), in.PostForm.Get("response")
-	p := console.Page{Title: "Explain", Body: []console.Section{{
-		Text: "What would become of a response: paste the value of SAMLResponse that the browser posted to the ACS. Nothing is changed, and it is not used up.",
-		Form: &console.Form{Post: true, Action: at("/explain"), Button: "Explain", Fields: []console.Field{
-			{Name: "idp", Label: "Identity provider", Value: idp, Options: g.asking.idps}, {Name: "response", Label: "SAMLResponse", Value: pasted, Large: true},
-		}},
-	}}}
-	if in.Method != "POST" {
-		return p, nil
-	}
-	response, err := samlsp.Captured([]byte(pasted))
-	if err != nil {
-		p.Body = append(p.Body, console.Section{Heading: "This is not a response", Text: err.Error(), Bad: true})
-		return p, nil
-	}
-	x, err := g.Explain(in.Context(), Question{IdP: idp, Response: response, Online: true})
-	if err != nil {
-		return p, err
-	}
-	p.Body = append(p.Body, explained(x)...)
-	return p, nil
-}
-
-// explained are the sections of an explanation.
-func explained(x Explanation) []console.Section {
-	verdict := console.Section{Heading: "It would be accepted"}
-	if !x.Accepted {
-		verdict = console.Section{Heading: "It would be refused: " + x.Code, Bad: true}
-	}
-	checks := &console.Table{Caption: "Checks", Columns: []string{"Check", "Of", "Result", "Found", "Wanted", "Note"}}
-	skipped := 0
-	for _, s := range x.Response.Steps {
-		if s.Result == samlsp.Skipped {
-			skipped++
-			continue
-		}
-		note := s.Note
-		if s.Result == samlsp.Failed {
-			meaning, cure := samlsp.Cure(s.Check)
-			note = strings.TrimSpace(note + " " + meaning + " " + cure)
-		}
-		checks.Rows = append(checks.Rows, []console.Cell{text(s.Check), text(s.Part), {Text: string(s.Result), Bad: s.Result == samlsp.Failed}, text(s.Got), text(s.Want), text(note)})
-	}
-	made := ""
-	if skipped > 0 {
-		made = fmt.Sprintf("%d more were not made, since they need what failed or what is not there.", skipped)
-	}
-	sections := []console.Section{verdict, {Heading: "Checks", Text: made, Table: checks}}
-	if x.Login == nil {
-		return sections
-	}
-	attributes := &console.Table{Caption: "Attributes", Columns: []string{"Ours", "In the assertion", "Values", "Note"}}
-	for _, a := range x.Login.Attributes {
-		note := text(a.Note)
-		if a.Refusal != nil {
-			note = console.Cell{Text: a.Refusal.Code + ": " + a.Refusal.Detail, Bad: true}
-		}
-		attributes.Rows = append(attributes.Rows, []console.Cell{text(a.Name), text(a.Sent), text(strings.Join(a.Values, ", ")), note})
-	}
-	for _, a := range x.Login.Ignored {
-		attributes.Rows = append(attributes.Rows, []console.Cell{text(""), text(a.Name), text(strings.Join(a.Values, ", ")), text("ignored")})
-	}
-	sections = append(sections, console.Section{Heading: "Attributes", Text: "What follows is what the response says; believe it as far as the checks go.", Table: attributes})
-	var facts []console.Fact
-	for _, r := range x.Login.Refusals {
-		facts = append(facts, console.Fact{Name: "refused", Value: console.Cell{Text: strings.Trim(r.Code+": "+r.Detail, ": "), Bad: true}})
-	}
-	if u := x.Login.After; u != nil {
-		who := "new"
-		if x.Login.Before != nil {
-			who = "known, " + x.Login.Before.ID
-		}
-		facts = append(facts, console.Fact{Name: "user", Value: text(u.UserName + " (" + who + ")")}, console.Fact{Name: "entitlements", Value: text(strings.Join(u.Entitlements, ", "))})
-		for _, c := range x.Login.Changes {
-			facts = append(facts, console.Fact{Name: "changes " + c.Attribute, Value: text(fmt.Sprintf("%q, was %q", c.After, c.Before))})
-		}
-	}
-	groups := &console.Table{Caption: "Groups", Columns: []string{"Group", "Why"}, None: "None."}
-	for _, name := range slices.Sorted(maps.Keys(x.Login.Why)) {
-		groups.Rows = append(groups.Rows, []console.Cell{text(name), text(x.Login.Why[name])})
-	}
-	for _, a := range x.Login.Asserted {
-		if !a.Taken {
-			groups.Rows = append(groups.Rows, []console.Cell{text(a.Name), text("not taken: " + a.Note)})
-		}
-	}
-	apps := &console.Table{Caption: "Apps", Columns: []string{"App", "Access", "Why", "Headers"}, None: "None: the sign-in would be refused."}
-	for _, a := range x.Apps {
-		cell := text("allowed")
-		if !a.Allowed {
-			cell = console.Cell{Text: "forbidden", Bad: true}
-		}
-		apps.Rows = append(apps.Rows, []console.Cell{text(a.App), cell, text(a.Why), text(strings.Join(a.Headers, "\n"))})
-	}
-	return append(sections, console.Section{Heading: "User", Facts: facts}, console.Section{Heading: "Groups", Table: groups}, console.Section{Heading: "Apps", Table: apps})
 }
