@@ -8,9 +8,7 @@ package console
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"embed"
-	"encoding/base64"
+	_ "embed"
 	"html/template"
 	"net/http"
 	"time"
@@ -18,28 +16,16 @@ import (
 	"github.com/jitgate/jitgate/proxy/page"
 )
 
-//go:embed console.css console.html
-var files embed.FS
+//go:embed console.css
+var style string
 
-var (
-	style   = mustRead("console.css")
-	pages   = template.Must(template.New("console.html").Funcs(template.FuncMap{"style": func() template.CSS { return template.CSS(style) }}).Parse(mustRead("console.html")))
-	allowed = policy()
-)
+//go:embed console.html
+var markup string
 
-func mustRead(name string) string {
-	data, err := files.ReadFile(name)
-	if err != nil {
-		panic(err) // it is part of the program
-	}
-	return string(data)
-}
+var pages = template.Must(template.New("console.html").Funcs(template.FuncMap{"style": func() template.CSS { return template.CSS(style) }}).Parse(markup))
 
-func policy() string {
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-}
+// policy is the content security policy of all pages.
+var policy = "default-src 'none'; style-src " + page.Source(style) + "; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 
 // Root is where the console is.
 const Root = "/.jitgate/admin"
@@ -107,8 +93,8 @@ type Field struct {
 	Large                    bool
 }
 
-// An Action is a button that changes something. Where it has no Fields it is a link to a
-// page that asks first.
+// An Action is a button: with Fields one that changes something, without a link to a
+// page.
 type Action struct {
 	Label  string
 	URL    string
@@ -138,7 +124,7 @@ func (p Page) Write(w http.ResponseWriter, status int) {
 	}
 	h := w.Header()
 	page.Protect(h)
-	h.Set("Content-Security-Policy", allowed)
+	h.Set("Content-Security-Policy", policy)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = body.WriteTo(w) // whoever asked may be gone

@@ -60,7 +60,7 @@ type Login struct {
 func (p Login) view() view {
 	v := view{template: "login", forms: anywhere}
 	if len(p.Domains) > 0 {
-		v.scripts = source(narrow)
+		v.scripts = Source(narrow)
 	}
 	return v
 }
@@ -91,7 +91,7 @@ type Post struct {
 
 func (Post) view() view {
 	// An identity provider may refuse a form from nowhere: say our origin.
-	return view{template: "post", forms: "https: http:", scripts: source(submit), referer: true}
+	return view{template: "post", forms: "https: http:", scripts: Source(submit), referer: true}
 }
 
 // Frame is for a visitor inside of another page, who cannot sign in there.
@@ -132,7 +132,7 @@ type Kept struct {
 func (p Kept) view() view {
 	v := view{template: "kept"}
 	if p.Form != nil {
-		v.scripts = source(keep)
+		v.scripts = Source(keep)
 	}
 	return v
 }
@@ -146,7 +146,7 @@ type Resend struct {
 }
 
 func (Resend) view() view {
-	return view{template: "resend", forms: anywhere, scripts: source(resend)} // the app may answer with a redirect
+	return view{template: "resend", forms: anywhere, scripts: Source(resend)} // the app may answer with a redirect
 }
 
 // A Link is something to go to.
@@ -211,8 +211,8 @@ func Protect(h http.Header) {
 	}
 }
 
-// source names inline content in a content security policy by its hash.
-func source(content string) string {
+// Source names inline content in a content security policy by its hash.
+func Source(content string) string {
 	sum := sha256.Sum256([]byte(content))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }

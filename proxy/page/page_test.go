@@ -68,13 +68,13 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: a value broke out:\n%s", name, body)
 		}
 		css := style.FindStringSubmatch(body)
-		if css == nil || !strings.Contains(policy, "style-src "+source(css[1])+";") {
+		if css == nil || !strings.Contains(policy, "style-src "+Source(css[1])+";") {
 			t.Errorf("%s: policy %q does not name the stylesheet of the page", name, policy)
 		}
 		found := script.FindAllStringSubmatch(body, -1)
 		if want := scripts[name]; want == "" && (len(found) != 0 || strings.Contains(policy, "script-src")) {
 			t.Errorf("%s: has a script", name)
-		} else if want != "" && (len(found) != 1 || found[0][1] != want || !strings.HasSuffix(policy, "; script-src "+source(want))) {
+		} else if want != "" && (len(found) != 1 || found[0][1] != want || !strings.HasSuffix(policy, "; script-src "+Source(want))) {
 			t.Errorf("%s: policy %q does not name the script of the page", name, policy)
 		}
 		for _, want := range []string{`<html lang="en">`, `name="viewport"`, "<main", "<h1>", "<title>"} {
@@ -165,7 +165,7 @@ func TestBrand(t *testing.T) {
 				t.Errorf("%s: lacks %s:\n%s", name, want, body)
 			}
 		}
-		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, source(s.style)) || s.style == plain.style {
+		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, Source(s.style)) || s.style == plain.style {
 			t.Errorf("%s: policy %q does not name the stylesheet with the colors", name, policy)
 		}
 	}
@@ -227,7 +227,7 @@ func TestFolder(t *testing.T) {
 		if !strings.Contains(w.Body.String(), test.want) {
 			t.Errorf("%s: the page lacks %s:\n%s", test.why, test.want, w.Body)
 		}
-		if !strings.Contains(w.Header().Get("Content-Security-Policy"), source(s.style)) {
+		if !strings.Contains(w.Header().Get("Content-Security-Policy"), Source(s.style)) {
 			t.Errorf("%s: the policy does not name the stylesheet", test.why)
 		}
 	}

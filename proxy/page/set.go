@@ -202,7 +202,7 @@ func (s *Set) policy(v view) string {
 	if v.forms != "" {
 		forms = v.forms
 	}
-	policy := "default-src 'none'; style-src " + source(s.style) + "; img-src data:; base-uri 'none'; frame-ancestors " + ancestors + "; form-action " + forms
+	policy := "default-src 'none'; style-src " + Source(s.style) + "; img-src data:; base-uri 'none'; frame-ancestors " + ancestors + "; form-action " + forms
 	if v.scripts != "" {
 		policy += "; script-src " + v.scripts
 	}
