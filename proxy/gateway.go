@@ -387,20 +387,21 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to
 	}
 	w.Header().Set("X-Request-Id", ev.id)
 	path := strings.TrimPrefix(to.path, ownPrefix)
-	if page, ok := strings.CutPrefix(path, "/admin"); ok && (page == "" || page[0] == '/') {
-		return g.serveConsole(w, r, ev, to, page)
+	if below, ok := strings.CutPrefix(path, "/admin"); ok && (below == "" || below[0] == '/') {
+		return g.serveConsole(w, r, ev, to, below)
 	}
 	if name, ok := strings.CutPrefix(path, "/saml/"); ok && to.host == g.base.Hostname() {
 		return g.serveSAML(w, r, ev, name)
 	}
 	var serve func(http.ResponseWriter, *http.Request, *event, string) error
+	form := false // which is posted there
 	switch path {
 	case "/login":
-		serve = g.serveLogin
+		serve, form = g.serveLogin, true
 	case "/return":
 		serve = g.serveReturn
 	case "/logout":
-		serve = g.serveLogout
+		serve, form = g.serveLogout, true
 	case "/session":
 		serve = g.serveSession
 	case "/resend":
@@ -410,7 +411,7 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to
 	}
 	switch {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-	case r.Method != http.MethodPost || path == "/return" || path == "/session" || path == "/resend":
+	case r.Method != http.MethodPost || !form:
 		return badMethod(w, r, "GET")
 	case g.crossOrigin.Check(r) != nil:
 		return badRequest(http.StatusForbidden, "posted from another site")
