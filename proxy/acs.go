@@ -83,16 +83,13 @@ func (g *Gateway) readPosted(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > maxResponse {
 		return badRequest(http.StatusRequestEntityTooLarge, "message of %d bytes", r.ContentLength)
 	}
-	if r.ContentLength < 0 || r.ContentLength > largeForm {
-		select {
-		case g.largeForms <- struct{}{}:
-			defer func() { <-g.largeForms }()
-		default:
-			return fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
-		}
+	done, err := g.beginForm(r)
+	if err != nil {
+		return err
 	}
+	defer done()
 	r.Body = http.MaxBytesReader(w, r.Body, maxResponse)
-	err := r.ParseForm()
+	err = r.ParseForm()
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return badRequest(http.StatusRequestEntityTooLarge, "message of more than %d bytes", maxResponse)
 	}
@@ -100,6 +97,20 @@ func (g *Gateway) readPosted(w http.ResponseWriter, r *http.Request) error {
 		return badRequest(http.StatusBadRequest, "reading the message: %w", err)
 	}
 	return nil
+}
+
+// beginForm is to be called before a form is read, and what it returns afterwards. The
+// error is that too many large ones are being read.
+func (g *Gateway) beginForm(r *http.Request) (done func(), err error) {
+	if r.ContentLength >= 0 && r.ContentLength <= largeForm {
+		return func() {}, nil
+	}
+	select {
+	case g.largeForms <- struct{}{}:
+		return func() { <-g.largeForms }, nil
+	default:
+		return nil, fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
+	}
 }
 
 // finishLogin verifies the answer to a pending login, signs the user in, and

@@ -15,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/jitgate/jitgate/proxy/page"
-	"github.com/jitgate/jitgate/samlsp"
 )
 
 // maxKept is the longest body of a form that is kept, in bytes.
@@ -72,14 +71,11 @@ func (g *Gateway) readKept(r *http.Request) (*page.Form, error) {
 	if r.ContentLength > maxKept {
 		return nil, fmt.Errorf("%w: %d bytes", errNotKept, r.ContentLength)
 	}
-	if r.ContentLength < 0 || r.ContentLength > largeForm {
-		select {
-		case g.largeForms <- struct{}{}:
-			defer func() { <-g.largeForms }()
-		default:
-			return nil, fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
-		}
+	done, err := g.beginForm(r)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxKept+1))
 	if err != nil {
 		return nil, badRequest(http.StatusBadRequest, "reading a form: %w", err)
@@ -100,11 +96,11 @@ func (g *Gateway) readKept(r *http.Request) (*page.Form, error) {
 // byte for byte (HTML, section 4.10.22.6, and URL, section 5).
 func urlencodedFields(body string) ([]page.Field, error) {
 	fields := []page.Field{}
+	if body == "" {
+		return fields, nil
+	}
 	var again strings.Builder
 	for pair := range strings.SplitSeq(body, "&") {
-		if body == "" {
-			break
-		}
 		name, value, _ := strings.Cut(pair, "=")
 		n, err1 := url.QueryUnescape(name)
 		v, err2 := url.QueryUnescape(value)
