@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/url"
 	"path"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -231,7 +230,7 @@ func (r *report) checkHeaders(key string, h *Headers, n names) {
 	case "forwarded":
 	default:
 		if r.has(key + ".preset") {
-			r.oneOf(key+".preset", reflect.ValueOf(h.Preset), []string{"forwarded"})
+			r.add(key+".preset", `%q is not known here; write "forwarded"`, h.Preset)
 		}
 	}
 	seen := make(map[string]string)
