@@ -12,17 +12,14 @@ import (
 	"github.com/jitgate/jitgate/proxy/session"
 )
 
-// A discovery is how it is found out where a visitor signs in.
+// A discovery is what there is to choose from where a visitor signs in.
 type discovery struct {
 	idps    []string // names, in the configuration's order
 	domains []string // of all directories, in alphabetical order
-	list    bool     // whether visitors may read them
-	service string   // URL of a discovery service that is asked instead, or ""
-	entity  string   // our entity ID, by which that knows us
 }
 
 func newDiscovery(cfg *config.Config) discovery {
-	d := discovery{list: cfg.Discovery.List, service: cfg.Discovery.Service, entity: cfg.SAML.EntityID}
+	var d discovery
 	for _, p := range cfg.IdentityProviders {
 		d.idps = append(d.idps, p.Name)
 	}
@@ -80,7 +77,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 		return &problem{status: http.StatusBadRequest, code: codeDomain}
 	case form.typed == "" && len(all) == 1:
 		return g.begin(w, r, all[0], form.hint, end)
-	case form.typed == "" && g.asking.service != "" && !form.chosen:
+	case form.typed == "" && g.cfg.Discovery.Service != "" && !form.chosen:
 		redirect(w, http.StatusFound, g.serviceURL(form, end))
 		return nil
 	}
@@ -103,7 +100,7 @@ func (g *Gateway) ask(w http.ResponseWriter, r *http.Request, ev *event, form lo
 	if domain, ok := config.NormalizeDomain(remembered); ok && has(domain) {
 		p.Remembered = domain
 	}
-	if g.asking.list {
+	if g.cfg.Discovery.List {
 		p.Domains = filter(g.asking.domains, has)
 	}
 	g.pages.Write(w, r, status, p)
@@ -138,11 +135,12 @@ func (g *Gateway) serviceURL(form loginForm, end target) string {
 	if query != "" {
 		query = "&" + query
 	}
-	asked := url.Values{"entityID": {g.asking.entity}, "return": {g.loginURL(g.base.Hostname(), "") + "?chosen=1" + query}, "returnIDParam": {"entityID"}}
-	if strings.Contains(g.asking.service, "?") {
-		return g.asking.service + "&" + asked.Encode()
+	asked := url.Values{"entityID": {g.cfg.SAML.EntityID}, "return": {g.loginURL(g.base.Hostname(), "") + "?chosen=1" + query}, "returnIDParam": {"entityID"}}
+	separator := "?"
+	if strings.Contains(g.cfg.Discovery.Service, "?") {
+		separator = "&"
 	}
-	return g.asking.service + "?" + asked.Encode()
+	return g.cfg.Discovery.Service + separator + asked.Encode()
 }
 
 // beginChosen begins a login at the identity provider that was chosen at a discovery
