@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/jitgate/jitgate/config"
@@ -14,13 +15,13 @@ func newPages(b config.Branding) (*page.Set, error) {
 	for _, link := range b.Links {
 		brand.Links = append(brand.Links, page.Link{URL: link.URL, Text: link.Text})
 	}
-	if c := b.Colors.Accent; c != "" {
-		brand.Style += ":root {" + accent(c) + "}\n"
+	light, dark := b.Colors.Accent, b.Colors.AccentDark
+	if light != "" {
+		brand.Style += ":root {" + accent(light) + "}\n"
+		dark = cmp.Or(dark, "#8ab8ff") // ours, which this rule overrules
 	}
-	if c := b.Colors.AccentDark; c != "" {
-		brand.Style += "@media (prefers-color-scheme: dark) { :root {" + accent(c) + "} }\n"
-	} else if b.Colors.Accent != "" { // ours, which the rule above has overruled
-		brand.Style += "@media (prefers-color-scheme: dark) { :root {" + accent("#8ab8ff") + "} }\n"
+	if dark != "" {
+		brand.Style += "@media (prefers-color-scheme: dark) { :root {" + accent(dark) + "} }\n"
 	}
 	set, err := page.New(brand)
 	if err != nil {
