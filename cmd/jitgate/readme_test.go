@@ -109,42 +109,6 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestReadmeCodes looks whether branding.help takes each code of README's table.
-func TestReadmeCodes(t *testing.T) {
-	t.Parallel()
-	data, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(data), "| Code | Cause | Cure |\n|---|---|---|\n")
-	var listed []string
-	for row := range strings.Lines(table) {
-		cells := strings.SplitN(row, "|", 3)
-		if len(cells) < 3 {
-			break
-		}
-		for _, code := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(cells[1], -1) {
-			listed = append(listed, code[1])
-		}
-	}
-	snippets, base := readme(t)
-	dir := readmeFiles(t, snippets)
-	help := func(codes []string) error {
-		text := base.text + "branding:\n  help:\n"
-		for _, code := range codes {
-			text += "    " + code + ": x\n"
-		}
-		_, err := config.Parse("README.md", []byte(text), dir)
-		return err
-	}
-	if err := help(listed); err != nil || len(listed) < 20 {
-		t.Errorf("with help for each of the %d codes of README: %v", len(listed), err)
-	}
-	if err := help([]string{"nonsense"}); err == nil {
-		t.Error("help for any code is taken")
-	}
-}
-
 // A sender is an IdP of README with what it sends of ann, and what the app gets.
 type sender struct {
 	idp, encrypt  string // a word of its entry; the cipher that it uses
