@@ -88,7 +88,7 @@ func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, 
 	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode != "" && mode != "navigate" || dest != "" && dest != "document" {
-		// Somebody's image, script or frame: it must not push out logins under way.
+		// Somebody's image or script: it must not push out logins under way.
 		return badRequest(http.StatusForbidden, "sign-in page fetched with mode %q for %q", mode, dest)
 	}
 	form, err := readLoginForm(w, r)
