@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -83,7 +82,7 @@ func readAudit(ctx context.Context, out io.Writer, f auditFlags) error {
 	if f.output == "table" {
 		header := fmt.Sprintf(eventRow, "TIME", "EVENT", "USER", "IDP", "CODE", "DETAILS")
 		if columns := columnsOf(out); columns > 0 {
-			header, _ = cutText(header, columns)
+			header = cutText(header, columns)
 		}
 		if _, err := fmt.Fprintln(out, bold(out, header)); err != nil {
 			return err
@@ -131,7 +130,7 @@ func printEvent(out io.Writer, e audit.Event, output string) error {
 	user := cmp.Or(e.UserName, e.UserID, "-")
 	line := fmt.Sprintf(eventRow, when(e.Time), e.Type, user, cmp.Or(e.IdP, "-"), cmp.Or(e.Code, "-"), details(e))
 	columns := columnsOf(out)
-	if _, wide := cutText(strings.TrimRight(line, " "), -1); columns == 0 || wide <= columns {
+	if columns == 0 || textWidth(strings.TrimRight(line, " ")) <= columns {
 		return printLine(out, line)
 	}
 	// The terminal is too narrow for the table: the rest comes below.
@@ -147,16 +146,9 @@ func printEvent(out io.Writer, e audit.Event, output string) error {
 	return nil
 }
 
-// printLine prints a line, without what a name that somebody chose may have in it
-// to move the terminal's cursor.
+// printLine prints a line, without blanks at its end.
 func printLine(out io.Writer, line string) error {
-	line = strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return unicode.ReplacementChar
-	}, line)
-	_, err := fmt.Fprintln(out, strings.TrimRight(line, " "))
+	_, err := fmt.Fprintln(out, strings.TrimRight(printable(line), " "))
 	return err
 }
 

@@ -72,7 +72,7 @@ func newTable(out io.Writer, header ...string) *table {
 func (t *table) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, cell := range cells {
-		texts[i] = fmt.Sprint(cell)
+		texts[i] = printable(fmt.Sprint(cell))
 	}
 	t.rows = append(t.rows, texts)
 }
@@ -83,11 +83,8 @@ func (t *table) flush() error {
 	for _, row := range t.rows {
 		var b strings.Builder
 		for i, cell := range row {
-			text, columns := cutText(cell, widths[i])
-			b.WriteString(text)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-columns) + gap)
-			}
+			cell = cutText(cell, widths[i])
+			b.WriteString(cell + strings.Repeat(" ", widths[i]-textWidth(cell)) + gap)
 		}
 		line := strings.TrimRight(b.String(), " ")
 		if t.header {
@@ -105,11 +102,10 @@ func (t *table) flush() error {
 func (t *table) widths() []int {
 	for _, row := range t.rows {
 		for i, cell := range row {
-			_, columns := cutText(cell, -1)
 			if i == len(t.widest) {
 				t.widest = append(t.widest, 0)
 			}
-			t.widest[i] = max(t.widest[i], columns)
+			t.widest[i] = max(t.widest[i], textWidth(cell))
 		}
 	}
 	widths := slices.Clone(t.widest)
@@ -129,38 +125,49 @@ func (t *table) widths() []int {
 	}
 }
 
-// cutText returns a text that takes so many columns at most, and how many it takes. A
-// negative number is no limit. What would move the terminal's cursor is replaced.
-func cutText(text string, most int) (string, int) {
-	var b strings.Builder
+// printable returns text with nothing in it that would move the terminal's cursor, which
+// a name that somebody chose may have.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
+// textWidth returns how many columns a printable text takes.
+func textWidth(text string) int {
 	columns := 0
 	for _, c := range text {
-		if !unicode.IsPrint(c) {
-			c = unicode.ReplacementChar
-		}
-		n := 1
-		switch width.LookupRune(c).Kind() {
-		case width.EastAsianWide, width.EastAsianFullwidth:
-			n = 2
-		}
-		if unicode.Is(unicode.Mn, c) {
-			n = 0
-		}
-		columns += n
-		b.WriteRune(c)
+		columns += runeWidth(c)
 	}
-	if most < 0 || columns <= most {
-		return b.String(), columns
+	return columns
+}
+
+func runeWidth(c rune) int {
+	if unicode.Is(unicode.Mn, c) {
+		return 0
 	}
-	// One column is for the mark that says so.
-	runes := []rune(b.String())
-	for columns > most-1 && len(runes) > 0 {
-		last := runes[len(runes)-1]
-		runes = runes[:len(runes)-1]
-		_, n := cutText(string(last), -1)
-		columns -= n
+	switch width.LookupRune(c).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
 	}
-	return string(runes) + "…", columns + 1
+	return 1
+}
+
+// cutText returns as much of a printable text as so many columns have room for.
+func cutText(text string, columns int) string {
+	if textWidth(text) <= columns {
+		return text
+	}
+	used := 1 // by the mark that says so
+	for i, c := range text {
+		if used += runeWidth(c); used > columns {
+			return text[:i] + "…"
+		}
+	}
+	return text
 }
 
 // wrapText returns text in lines of so many columns at most. A word that is longer stays
@@ -169,7 +176,7 @@ func wrapText(text string, columns int) []string {
 	var lines []string
 	line, used := "", 0
 	for _, word := range strings.Fields(text) {
-		_, n := cutText(word, -1)
+		n := textWidth(word)
 		if used > 0 && used+1+n > columns {
 			lines, line, used = append(lines, line), "", 0
 		}
