@@ -158,25 +158,24 @@ func showUser(out io.Writer, f adminFlags, u provision.User) error {
 		return printJSON(out, u)
 	}
 	table := newTable(out)
-	row := func(name, value string) { table.row(name, value) }
-	row("userName", u.UserName)
-	row("ID", u.ID)
-	row("directory", u.Directory)
-	row("domain", u.Domain)
-	row("identity provider", u.IdP)
+	table.row("userName", u.UserName)
+	table.row("ID", u.ID)
+	table.row("directory", u.Directory)
+	table.row("domain", u.Domain)
+	table.row("identity provider", u.IdP)
 	if u.ExternalID != "" {
-		row("ExternalId", u.ExternalID)
+		table.row("ExternalId", u.ExternalID)
 	}
-	row("groups", strings.Join(u.Groups, ", "))
-	row("entitlements", strings.Join(u.Entitlements, ", "))
-	row("created", when(u.Created))
-	row("updated", when(u.Updated))
-	row("last sign-in", when(u.LastLogin))
+	table.row("groups", strings.Join(u.Groups, ", "))
+	table.row("entitlements", strings.Join(u.Entitlements, ", "))
+	table.row("created", when(u.Created))
+	table.row("updated", when(u.Updated))
+	table.row("last sign-in", when(u.LastLogin))
 	if u.Blocked != nil {
-		row("blocked", u.Blocked.String())
+		table.row("blocked", u.Blocked.String())
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.Attributes)) {
-		row("attribute "+name, strings.Join(u.Attributes[name], ", "))
+		table.row("attribute "+name, strings.Join(u.Attributes[name], ", "))
 	}
 	return table.flush()
 }
