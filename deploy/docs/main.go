@@ -6,25 +6,31 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 func main() {
-	made, err := generate("config")
-	if err == nil {
-		err = made.write(".")
-	}
-	if err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "docs:", err)
 		os.Exit(1)
 	}
 }
 
-// generated are the files by their paths from the root of the repository.
-type generated map[string][]byte
+func run() error {
+	made, err := generate("config")
+	if err != nil {
+		return err
+	}
+	for path, data := range made {
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// generate makes the files of the docs in the folder of package config.
-func generate(folder string) (generated, error) {
+// generate makes the files, by their paths from the root of the repository, of the docs
+// in the folder of package config.
+func generate(folder string) (map[string][]byte, error) {
 	root, err := readConfig(folder)
 	if err != nil {
 		return nil, err
@@ -33,14 +39,5 @@ func generate(folder string) (generated, error) {
 	if err != nil {
 		return nil, err
 	}
-	return generated{"deploy/CONFIGURATION.md": root.markdown(), "config/schema.json": schema}, nil
-}
-
-func (g generated) write(root string) error {
-	for path, data := range g {
-		if err := os.WriteFile(filepath.Join(root, path), data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return map[string][]byte{"deploy/CONFIGURATION.md": root.markdown(), "config/schema.json": schema}, nil
 }

@@ -36,13 +36,12 @@ type field struct {
 // reader makes sections of types, each once.
 type reader struct {
 	structs map[string]*ast.TypeSpec // by name
-	docs    map[string]string        // of the structs
 	done    map[reflect.Type]*section
 }
 
 // readConfig reads the docs in the folder of package config.
 func readConfig(folder string) (*section, error) {
-	r := reader{make(map[string]*ast.TypeSpec), make(map[string]string), make(map[reflect.Type]*section)}
+	r := reader{make(map[string]*ast.TypeSpec), make(map[reflect.Type]*section)}
 	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	if err != nil {
 		return nil, err
@@ -66,8 +65,8 @@ func (r *reader) collect(file *ast.File) {
 		}
 		for _, spec := range gen.Specs {
 			if typ, ok := spec.(*ast.TypeSpec); ok {
+				typ.Doc = gen.Doc // where a declaration of one has it
 				r.structs[typ.Name.Name] = typ
-				r.docs[typ.Name.Name] = gen.Doc.Text()
 			}
 		}
 	}
@@ -82,7 +81,7 @@ func (r *reader) section(typ reflect.Type) (*section, error) {
 	if spec == nil {
 		return nil, fmt.Errorf("struct %s is not there", typ.Name())
 	}
-	s := &section{typ: typ, doc: plain(r.docs[typ.Name()], typ.Name())}
+	s := &section{typ: typ, doc: plain(spec.Doc.Text(), typ.Name())}
 	r.done[typ] = s
 	for _, decl := range spec.Type.(*ast.StructType).Fields.List {
 		for _, name := range decl.Names {
