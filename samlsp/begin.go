@@ -234,13 +234,13 @@ func (sp *SP) Metadata() ([]byte, error) {
 			}
 		}
 	}
-	if sp.o.Return != "" {
+	if sp.o.DiscoveryReturn != "" {
 		extensions := etree.NewElement("md:Extensions")
 		role.InsertChildAt(0, extensions) // where the schema has it
 		discovery := extensions.CreateElement("idpdisc:DiscoveryResponse")
 		discovery.CreateAttr("xmlns:idpdisc", nsDiscovery)
 		discovery.CreateAttr("Binding", nsDiscovery)
-		discovery.CreateAttr("Location", sp.o.Return)
+		discovery.CreateAttr("Location", sp.o.DiscoveryReturn)
 		discovery.CreateAttr("index", "0")
 	}
 	if sp.o.SLO != "" {

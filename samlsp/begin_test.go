@@ -288,7 +288,7 @@ func TestMetadataDiscovery(t *testing.T) {
 	t.Parallel()
 	const back = "https://sso.example.com/.jitgate/login"
 	for _, location := range []string{"", back} {
-		r := newRig(t, func(o *samlsp.Options) { o.Return = location })
+		r := newRig(t, func(o *samlsp.Options) { o.DiscoveryReturn = location })
 		text, err := r.sp.Metadata()
 		if err != nil {
 			t.Fatal(err)
@@ -315,7 +315,7 @@ func TestMetadataDiscovery(t *testing.T) {
 		}
 	}
 	r := newRig(t, nil)
-	r.o.Return = "not a URL"
+	r.o.DiscoveryReturn = "not a URL"
 	if _, err := samlsp.New(r.o); err == nil {
 		t.Error("a place to return to that is no URL is taken")
 	}

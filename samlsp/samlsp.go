@@ -95,9 +95,9 @@ type Options struct {
 	// AES-GCM in a signed Response: aes128-cbc, aes192-cbc, aes256-cbc, and
 	// unsigned-response (the Assertion inside must then be signed itself).
 	AllowEncryption []string
-	// Return is the URL that a discovery service comes back to, named in our metadata.
-	// Empty: there is none.
-	Return string
+	// DiscoveryReturn is the URL that a discovery service comes back to, named in our
+	// metadata. Empty: there is none.
+	DiscoveryReturn string
 	// HintSubject puts a login hint into the Subject of requests, HintQuery into their
 	// URL.
 	HintSubject, HintQuery bool
@@ -185,8 +185,8 @@ func New(o Options) (*SP, error) {
 			return nil, fmt.Errorf("single logout service: %w", err)
 		}
 	}
-	if o.Return != "" {
-		if _, err := endpoint(o.Return); err != nil {
+	if o.DiscoveryReturn != "" {
+		if _, err := endpoint(o.DiscoveryReturn); err != nil {
 			return nil, fmt.Errorf("return from a discovery service: %w", err)
 		}
 	}

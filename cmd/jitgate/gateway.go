@@ -94,16 +94,16 @@ func serviceProviders(cfg *config.Config, rdb redis.UniversalClient) (map[string
 			back = cfg.BaseURL + "/.jitgate/login"
 		}
 		sp, err := samlsp.New(samlsp.Options{
-			Name:        idp.Name,
-			EntityID:    cfg.SAML.EntityID,
-			ACS:         endpoints + "/acs",
-			SLO:         slo,
-			Return:      back,
-			HintSubject: slices.Contains(idp.LoginHint, "subject"),
-			HintQuery:   slices.Contains(idp.LoginHint, "query"),
-			Key:         pairs[0].Key,
-			Certificate: pairs[0].Certificate,
-			Rollover:    rollover,
+			Name:            idp.Name,
+			EntityID:        cfg.SAML.EntityID,
+			ACS:             endpoints + "/acs",
+			SLO:             slo,
+			DiscoveryReturn: back,
+			HintSubject:     slices.Contains(idp.LoginHint, "subject"),
+			HintQuery:       slices.Contains(idp.LoginHint, "query"),
+			Key:             pairs[0].Key,
+			Certificate:     pairs[0].Certificate,
+			Rollover:        rollover,
 			Metadata: samlsp.MetadataSource{
 				File:         idp.Metadata.File,
 				URL:          idp.Metadata.URL,
