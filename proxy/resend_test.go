@@ -66,12 +66,8 @@ func TestResend(t *testing.T) {
 			s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{http: true})
 			posts := formApp(s, test.form)
 			tab := testenv.NewTab(t)
-			signIn := func() {
-				tab.Type("input[name=username]", "ann")
-				tab.Type("input[name=password]", "secret\r")
-			}
 			tab.Open(s.url("wiki", "/form"))
-			signIn()
+			signIn(tab, "ann")
 			tab.At(s.url("wiki", "/form"))
 			tab.Click("button")
 			tab.At(s.url("wiki", "/thanks"))
@@ -134,8 +130,7 @@ func TestResendWithout(t *testing.T) {
 	posts := formApp(s, `<form method=post action=/save><textarea name=text></textarea><button>Save</button></form>`)
 	tab := testenv.NewTab(t)
 	tab.Open(s.url("wiki", "/form"))
-	tab.Type("input[name=username]", "ann")
-	tab.Type("input[name=password]", "secret\r")
+	signIn(tab, "ann")
 	tab.At(s.url("wiki", "/form"))
 	tab.Type("textarea", "something dear")
 
