@@ -29,10 +29,7 @@ func TestConfigText(t *testing.T) {
 		again := strings.Replace(text, `password: "[secret]"`, "password: env:JITGATE_REDIS_PASSWORD", 1)
 		again = strings.Replace(again, `keys: ["[secret]", "[secret]"]`, `keys: ["env:JITGATE_SESSION_KEY", "file:session.key"]`, 1)
 		again = strings.Replace(again, `keys: ["[secret]"]`, `keys: ["file:session.key"]`, 1)
-		// What means that there is none must not be written.
-		for _, none := range []string{"  saml: 0\n"} {
-			again = strings.ReplaceAll(again, none, "")
-		}
+		again = strings.Replace(again, "  saml: 0\n", "", 1) // which must not be written
 		if name == "minimal" {
 			again = strings.Replace(again, "  db: 0\n", "", 1)
 		}

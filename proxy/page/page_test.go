@@ -182,7 +182,6 @@ func TestBrand(t *testing.T) {
 // with the file that it is in.
 func TestFolder(t *testing.T) {
 	t.Parallel()
-	read := func(name string) string { return mustRead(name) }
 	for _, test := range []struct {
 		why   string
 		files map[string]string
@@ -191,8 +190,8 @@ func TestFolder(t *testing.T) {
 	}{
 		{"none", nil, "<h1>Sign in</h1>", true},
 		{"a stylesheet", map[string]string{"style.css": "body { color: teal }"}, "<style>body { color: teal }</style>", true},
-		{"a page", map[string]string{"login.html": strings.ReplaceAll(read("login.html"), "<form", "<p>Welcome, {{name}}</p><form")}, "<p>Welcome, Acme</p><form", true},
-		{"a layout", map[string]string{"layout.html": strings.ReplaceAll(read("layout.html"), "</body>", "<p>end</p></body>")}, "<p>end</p></body>", true},
+		{"a page", map[string]string{"login.html": strings.ReplaceAll(mustRead("login.html"), "<form", "<p>Welcome, {{name}}</p><form")}, "<p>Welcome, Acme</p><form", true},
+		{"a layout", map[string]string{"layout.html": strings.ReplaceAll(mustRead("layout.html"), "</body>", "<p>end</p></body>")}, "<p>end</p></body>", true},
 		{"hidden files", map[string]string{".keep": "x"}, "<h1>", true},
 		{"a file that there is not", map[string]string{"logon.html": ""}, "logon.html: there is no such file to replace; want style.css, or one of choose, error,", false},
 		{"a script", map[string]string{"narrow.js": ""}, "narrow.js: there is no such file", false},
@@ -200,9 +199,9 @@ func TestFolder(t *testing.T) {
 		{"an unknown field", map[string]string{"session.html": "{{define \"title\"}}{{end}}{{define \"main\"}}{{.Groups}}{{.Nickname}}{{end}}"}, "Nickname", false},
 		{"an unknown function", map[string]string{"session.html": "{{define \"main\"}}{{exec \"ls\"}}{{end}}"}, "session.html:1: function \"exec\" not defined", false},
 		{"a value where none is safe", map[string]string{"logout.html": "{{define \"title\"}}{{end}}{{define \"main\"}}<a onclick={{.User}} b='{{end}}"}, "logout.html", false},
-		{"a form that leads nowhere", map[string]string{"login.html": strings.ReplaceAll(read("login.html"), "/.jitgate/login\"", "/login\"")}, `login.html: the page lacks action="/.jitgate/login"`, false},
-		{"a page that forgets where one was going", map[string]string{"login.html": strings.ReplaceAll(read("login.html"), "{{template \"fields\" .Target}}", "")}, `login.html: the page lacks name="to"`, false},
-		{"a message that is not sent", map[string]string{"post.html": strings.ReplaceAll(read("post.html"), "{{.Message}}", "")}, "post.html: the page lacks some-message", false},
+		{"a form that leads nowhere", map[string]string{"login.html": strings.ReplaceAll(mustRead("login.html"), "/.jitgate/login\"", "/login\"")}, `login.html: the page lacks action="/.jitgate/login"`, false},
+		{"a page that forgets where one was going", map[string]string{"login.html": strings.ReplaceAll(mustRead("login.html"), "{{template \"fields\" .Target}}", "")}, `login.html: the page lacks name="to"`, false},
+		{"a message that is not sent", map[string]string{"post.html": strings.ReplaceAll(mustRead("post.html"), "{{.Message}}", "")}, "post.html: the page lacks some-message", false},
 		{"the end of the style", map[string]string{"style.css": "a{} </Style><script>"}, "style.css: has </style in it", false},
 	} {
 		dir := t.TempDir()
