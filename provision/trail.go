@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jitgate/jitgate/provision/audit"
 )
 
@@ -127,7 +129,7 @@ func (r *Registry) tails(ctx context.Context, directories []string, read map[str
 		oldest = fmt.Sprintf("%d-0", from)
 	}
 	pipe := r.rdb.Pipeline()
-	asked := make([]func() ([]audit.Entry, error), len(directories))
+	asked := make([]*redis.XMessageSliceCmd, len(directories))
 	for i, name := range directories {
 		key := audit.Key(r.prefix, name)
 		if q.Newest {
@@ -139,7 +141,7 @@ func (r *Registry) tails(ctx context.Context, directories []string, read map[str
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	tails := make([]tail, len(directories))
 	for i, name := range directories {
-		entries, err := asked[i]()
+		entries, err := audit.Entries(asked[i])
 		if err != nil {
 			return nil, err
 		}

@@ -178,7 +178,7 @@ func (w *world) dump() map[string]string {
 // trail returns a directory's audit trail.
 func (w *world) trail(directory string) []audit.Event {
 	w.t.Helper()
-	entries, err := audit.Read(w.t.Context(), w.rdb, audit.Key(w.prefix, directory), "", 100_000)
+	entries, err := audit.Entries(audit.Ask(w.t.Context(), w.rdb, audit.Key(w.prefix, directory), "", 100_000))
 	if err != nil {
 		w.t.Fatal(err)
 	}

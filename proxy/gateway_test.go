@@ -307,7 +307,7 @@ func TestLogout(t *testing.T) {
 		if got := status(phone, "wiki", "/x"); got != 200 {
 			t.Errorf("the visitor's other browser: %d, want 200", got)
 		}
-		entries, err := audit.Read(t.Context(), rdb, audit.Key(s.cfg.Redis.KeyPrefix, "acme"), "", 100)
+		entries, err := audit.Entries(audit.Ask(t.Context(), rdb, audit.Key(s.cfg.Redis.KeyPrefix, "acme"), "", 100))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -324,7 +324,7 @@ func (s *crashSite) trail() []audit.Event {
 	s.t.Helper()
 	var all []audit.Event
 	for after := ""; ; {
-		entries, err := audit.Read(s.t.Context(), s.rdb, audit.Key("jitgate:", "acme"), after, 1000)
+		entries, err := audit.Entries(audit.Ask(s.t.Context(), s.rdb, audit.Key("jitgate:", "acme"), after, 1000))
 		if err != nil {
 			s.t.Fatal(err)
 		}

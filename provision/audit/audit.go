@@ -9,6 +9,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -121,25 +122,16 @@ func Append(ctx context.Context, rdb redis.UniversalClient, key string, e Event)
 	return nil
 }
 
-// Read returns up to limit entries of the trail at key, oldest first: those
-// after the entry with ID after, or from the beginning where after is empty.
-func Read(ctx context.Context, rdb redis.UniversalClient, key, after string, limit int) ([]Entry, error) {
-	return Ask(ctx, rdb, key, after, limit)()
-}
-
-// Ask is [Read] as a part of a pipeline: what it returns is to be called when that was
-// executed.
-func Ask(ctx context.Context, rdb redis.Cmdable, key, after string, limit int) func() ([]Entry, error) {
-	return entriesOf(rdb.XRangeN(ctx, key, beyond(after, "-"), "+", int64(limit)))
+// Ask asks for up to limit entries of the trail at key, oldest first: those after the
+// entry with ID after, or from the beginning where after is empty. [Entries] has them.
+func Ask(ctx context.Context, rdb redis.Cmdable, key, after string, limit int) *redis.XMessageSliceCmd {
+	return rdb.XRangeN(ctx, key, beyond(after, "-"), "+", int64(limit))
 }
 
 // AskBefore is Ask, newest first: entries before the one with ID before, or from the end
 // where that is empty, down to oldest, or to the beginning where that is empty.
-func AskBefore(ctx context.Context, rdb redis.Cmdable, key, before, oldest string, limit int) func() ([]Entry, error) {
-	if oldest == "" {
-		oldest = "-"
-	}
-	return entriesOf(rdb.XRevRangeN(ctx, key, beyond(before, "+"), oldest, int64(limit)))
+func AskBefore(ctx context.Context, rdb redis.Cmdable, key, before, oldest string, limit int) *redis.XMessageSliceCmd {
+	return rdb.XRevRangeN(ctx, key, beyond(before, "+"), cmp.Or(oldest, "-"), int64(limit))
 }
 
 // beyond returns the end of a range that leaves id out or, without one, otherwise.
@@ -150,13 +142,10 @@ func beyond(id, otherwise string) string {
 	return "(" + id
 }
 
-// entriesOf returns what reads the answer to a command.
-func entriesOf(cmd *redis.XMessageSliceCmd) func() ([]Entry, error) {
-	return func() ([]Entry, error) { return decode(cmd.Result()) }
-}
-
-// decode reads entries as they are in the stream.
-func decode(messages []redis.XMessage, err error) ([]Entry, error) {
+// Entries returns what [Ask] or [AskBefore] has asked for. In a pipeline, that has to be
+// executed before.
+func Entries(asked *redis.XMessageSliceCmd) ([]Entry, error) {
+	messages, err := asked.Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading audit trail: %w", err)
 	}

@@ -43,7 +43,7 @@ func TestAppendRead(t *testing.T) {
 			{Time: time.UnixMilli(2).UTC(), Type: audit.Login, UserName: "ann", Absent: []string{"title"}},
 			{Time: time.UnixMilli(3).UTC(), Type: audit.LoginFailed, Code: "user_conflict"},
 		}
-		if got, err := audit.Read(ctx, rdb, key, "", 10); err != nil || len(got) != 0 {
+		if got, err := audit.Entries(audit.Ask(ctx, rdb, key, "", 10)); err != nil || len(got) != 0 {
 			t.Errorf("Read before the first event = %v, %v, want nothing", got, err)
 		}
 		for _, e := range want {
@@ -54,7 +54,7 @@ func TestAppendRead(t *testing.T) {
 		var got []audit.Event
 		after := ""
 		for { // in pages of two, the last of them not full
-			page, err := audit.Read(ctx, rdb, key, after, 2)
+			page, err := audit.Entries(audit.Ask(ctx, rdb, key, after, 2))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func TestAppendRead(t *testing.T) {
 
 		// An entry that somebody else wrote is told, not skipped.
 		rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: []string{audit.Field, "{"}})
-		if _, err := audit.Read(ctx, rdb, key, after, 2); err == nil || !strings.Contains(err.Error(), "entry") {
+		if _, err := audit.Entries(audit.Ask(ctx, rdb, key, after, 2)); err == nil || !strings.Contains(err.Error(), "entry") {
 			t.Errorf("Read of a broken entry: error = %v, want one that names the entry", err)
 		}
 
