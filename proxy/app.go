@@ -77,9 +77,10 @@ func (a *app) isPublic(path string) bool {
 	})
 }
 
-// takes reports whether the app is for those who sign in at an identity provider.
+// takes reports whether the app is for those who sign in at an identity provider. A nil
+// app, where there is none, is for all.
 func (a *app) takes(idp string) bool {
-	return len(a.idps) == 0 || slices.Contains(a.idps, idp)
+	return a == nil || len(a.idps) == 0 || slices.Contains(a.idps, idp)
 }
 
 // allows reports whether the user, signed in at an identity provider, may use the app.

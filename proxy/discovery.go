@@ -30,26 +30,25 @@ func newDiscovery(cfg *config.Config) discovery {
 	return d
 }
 
-// takes reports whether a login at an identity provider is good for where it is to
-// end: an app may want others.
-func (g *Gateway) takes(end target, idp string) bool {
+// appAt returns the app where a login is to end, nil where there is none.
+func (g *Gateway) appAt(end target) *app {
 	u, err := url.Parse(end.Return)
 	if err != nil {
-		return true // it is no path of an app
+		return nil
 	}
 	path, _, ok := canonicalPath(u)
 	if !ok {
-		return true
+		return nil
 	}
-	app, ok := find(g.apps[end.Host], path)
-	return !ok || app.takes(idp)
+	app, _ := find(g.apps[end.Host], path)
+	return app
 }
 
 // discover finds the identity provider that a visitor signs in at, and begins
 // the login there; or asks the visitor, or has a discovery service ask them.
 func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, form loginForm, end target) error {
-	isGood := func(idp string) bool { return g.takes(end, idp) }
-	all := filter(g.asking.idps, isGood)
+	app := g.appAt(end)
+	all := filter(g.asking.idps, app.takes)
 	if form.asks() || len(all) == 1 {
 		if err := g.attempt(ev); err != nil {
 			return err
@@ -58,7 +57,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	domain, known := domainOf(form.typed)
 	var idps []string
 	if known {
-		idps = filter(g.users.IdPs(domain), isGood)
+		idps = filter(g.users.IdPs(domain), app.takes)
 	}
 	if len(idps) > 0 {
 		g.jar.set(w, g.jar.domainName(), domain, domainLifetime, http.SameSiteLaxMode)
@@ -91,9 +90,8 @@ func (g *Gateway) ask(w http.ResponseWriter, r *http.Request, ev *event, form lo
 	if form.typed != "" {
 		ev.code, status = codeDomain, http.StatusBadRequest
 	}
-	has := func(domain string) bool {
-		return slices.ContainsFunc(g.users.IdPs(domain), func(idp string) bool { return g.takes(end, idp) })
-	}
+	app := g.appAt(end)
+	has := func(domain string) bool { return slices.ContainsFunc(g.users.IdPs(domain), app.takes) }
 	p := page.Login{Site: g.base.Hostname(), Target: keep(form, end), Domain: form.typed, Unknown: form.typed != ""}
 	// What a browser remembers may be of a domain that is gone.
 	remembered, _ := session.Cookie(r.Header, g.jar.domainName())
@@ -146,8 +144,8 @@ func (g *Gateway) serviceURL(form loginForm, end target) string {
 // beginChosen begins a login at the identity provider that was chosen at a discovery
 // service. What that says is a choice among those that we have, and nothing more.
 func (g *Gateway) beginChosen(w http.ResponseWriter, r *http.Request, form loginForm, end target) error {
-	for _, name := range g.asking.idps {
-		if g.idps[name].EntityID() == form.entityID && g.takes(end, name) {
+	for _, name := range filter(g.asking.idps, g.appAt(end).takes) {
+		if g.idps[name].EntityID() == form.entityID {
 			return g.begin(w, r, name, form.hint, end)
 		}
 	}

@@ -113,7 +113,7 @@ func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, 
 		if err != nil {
 			return err
 		}
-		if ok && g.takes(end, v.session.IdP) {
+		if ok && g.appAt(end).takes(v.session.IdP) {
 			ev.user = v.logName
 			return g.land(w, r, v.session, end)
 		}
@@ -146,7 +146,7 @@ func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, h
 		if err != nil {
 			return err
 		}
-		if ok && g.takes(target{Host: host, Return: rd}, v.session.IdP) {
+		if ok && g.appAt(target{Host: host, Return: rd}).takes(v.session.IdP) {
 			ev.user = v.logName
 			redirect(w, http.StatusSeeOther, g.origin(host)+g.landing(host, rd))
 			return nil
