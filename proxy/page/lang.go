@@ -49,11 +49,8 @@ func readCatalogs() []*catalog {
 	return all
 }
 
-// catalogFor returns that of the language which the visitor likes best (RFC 9110,
+// languageOf returns the index of the language that the visitor likes best (RFC 9110,
 // section 12.5.4).
-func catalogFor(r *http.Request) *catalog { return catalogs[languageOf(r)] }
-
-// languageOf returns its index.
 func languageOf(r *http.Request) int {
 	liked, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	if err != nil {
@@ -83,5 +80,5 @@ func (c *catalog) strong(key, about string) template.HTML {
 
 // Message returns what an [Error] page says, for who does not read pages.
 func Message(r *http.Request, say string, args ...any) string {
-	return catalogFor(r).say("error."+say+".text", args...)
+	return catalogs[languageOf(r)].say("error."+say+".text", args...)
 }

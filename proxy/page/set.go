@@ -17,7 +17,7 @@ import (
 //go:embed style.css *.js *.html
 var files embed.FS
 
-// The scripts that there are: narrow filters the list of [Login], keep puts the form of
+// The scripts besides submit: narrow filters the list of [Login], keep puts the form of
 // a [Kept] page into the browser's storage, and resend sends it from a [Resend] page.
 var narrow, keep, resend = mustRead("narrow.js"), mustRead("keep.js"), mustRead("resend.js")
 
