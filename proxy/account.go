@@ -77,7 +77,7 @@ func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request, ev *event
 		return err
 	}
 	if !ok {
-		return g.sendToLogin(w, r, ev, route{host: host, raw: "/"})
+		return g.sendToLogin(w, r, ev, route{host: host, path: ownPrefix + "/session", raw: ownPrefix + "/session"})
 	}
 	ev.user = v.logName
 	email := ""

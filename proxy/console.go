@@ -39,7 +39,7 @@ func (g *Gateway) serveConsole(w http.ResponseWriter, r *http.Request, ev *event
 		return err
 	}
 	if !ok {
-		return g.sendToLogin(w, r, ev, route{host: to.host, raw: "/"})
+		return g.sendToLogin(w, r, ev, to)
 	}
 	ev.user = v.logName
 	if !slices.ContainsFunc(g.cfg.Admin.Groups, func(name string) bool { return slices.Contains(v.user.Groups, name) }) {

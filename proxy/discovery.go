@@ -30,11 +30,15 @@ func newDiscovery(cfg *config.Config) discovery {
 	return d
 }
 
-// appAt returns the app where a login is to end, nil where there is none.
+// appAt returns the app where a login is to end, or that a kept form is for; nil where
+// there is none.
 func (g *Gateway) appAt(end target) *app {
 	u, err := url.Parse(end.Return)
 	if err != nil {
 		return nil
+	}
+	if u.Path == ownPrefix+"/resend" {
+		u = &url.URL{Path: u.Query().Get("for")}
 	}
 	path, _, ok := canonicalPath(u)
 	if !ok {
@@ -59,7 +63,8 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	if known {
 		idps = filter(g.users.IdPs(domain), app.takes)
 	}
-	if len(idps) > 0 {
+	// What a link of another site has typed is not what the visitor wants to read next time.
+	if len(idps) > 0 && r.Header.Get("Sec-Fetch-Site") != "cross-site" && (form.idp == "" || slices.Contains(idps, form.idp)) {
 		g.jar.set(w, g.jar.domainName(), domain, domainLifetime, http.SameSiteLaxMode)
 	}
 	switch {

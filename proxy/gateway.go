@@ -107,12 +107,13 @@ type shared struct {
 	memory   *memory
 
 	largeForms chan struct{} // one for each that is being read
+	keeping    chan struct{} // one for each form that is being kept
 }
 
 func newShared(o Options) *shared {
 	s := &shared{
 		upstreams: newUpstreams(), conns: newConns(), memory: newMemory(o.Redis, o.Config.Redis.KeyPrefix),
-		largeForms: make(chan struct{}, maxLargeForms),
+		largeForms: make(chan struct{}, maxLargeForms), keeping: make(chan struct{}, maxKeeping),
 	}
 	s.memory.reload = o.Reload
 	s.metrics = newMetrics(&s.newest)
@@ -331,7 +332,7 @@ func (g *Gateway) route(r *http.Request) (route, error) {
 
 // sendToLogin answers a request for which somebody has to be signed in.
 func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, ev *event, to route) error {
-	if g.isOwnForm(r, to.host) {
+	if !isOwn(to.path) && g.isOwnForm(r, to.host) {
 		return g.keepForm(w, r, ev, to)
 	}
 	login := g.loginURL(to.host, "")

@@ -177,11 +177,11 @@ const maxReturn = 1024
 // safeReturn returns rd, the path and query that a visitor wants to come back
 // to, in a form that is safe behind our own origin, or "/" where it is anything
 // but a path of an app: another site in any spelling, a path of the gateway's
-// own (a loop) but for the one that sends a kept form, a control character, or too long.
+// own (a loop) but for those of endsHere, a control character, or too long.
 func safeReturn(rd string) string {
 	sent, query, hasQuery := strings.Cut(rd, "?")
 	path, raw, ok := canonicalPath(&url.URL{RawPath: sent})
-	if !ok || isOwn(path) && path != ownPrefix+"/resend" {
+	if !ok || isOwn(path) && !endsHere(path) {
 		return "/"
 	}
 	if hasQuery {
@@ -197,6 +197,12 @@ func safeReturn(rd string) string {
 		return "/"
 	}
 	return raw
+}
+
+// endsHere reports whether a login may end at a path of our own: what it is for is there.
+func endsHere(path string) bool {
+	page := strings.TrimPrefix(path, ownPrefix)
+	return page == "/resend" || page == "/session" || page == "/admin" || strings.HasPrefix(page, "/admin/")
 }
 
 // cleanQuery returns query with everything encoded that a URL must not have

@@ -15,10 +15,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/jitgate/jitgate/proxy/page"
+	"github.com/jitgate/jitgate/proxy/session"
 )
 
-// maxKept is the longest body of a form that is kept, in bytes.
-const maxKept = 1 << 20
+const (
+	// maxKept is the longest body of a form that is kept, in bytes, and maxFields how
+	// many fields it has.
+	maxKept   = 1 << 20
+	maxFields = 5000
+
+	// maxKeeping is how many forms of more than smallForm bytes are kept at once: each is
+	// in memory, many times as long as it came, until the visitor has it again.
+	maxKeeping = 8
+	smallForm  = 8 << 10
+)
 
 // keptKey matches what names a kept form, as rand.Text makes it.
 var keptKey = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
@@ -26,12 +36,16 @@ var keptKey = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
 // errNotKept is a form that the browser could not send again as it was.
 var errNotKept = errors.New("not a form that can be kept")
 
+// errManyFields is a form with more fields than anybody fills in.
+var errManyFields = fmt.Errorf("%w: more than %d fields", errNotKept, maxFields)
+
 // isOwnForm reports whether somebody sends a form of a page of the same origin. What
-// another site sends is not kept: nobody who is here has typed it.
+// another site sends is not kept: nobody who is here has typed it. A page that wants no
+// referrer has its forms come from the origin "null".
 func (g *Gateway) isOwnForm(r *http.Request, host string) bool {
-	mode, site := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Site")
-	return r.Method == http.MethodPost && acceptsHTML(r) && !isFramed(r) && (mode == "" || mode == "navigate") &&
-		r.Header.Get("Origin") == g.origin(host) && (site == "" || site == "same-origin")
+	mode, site, origin := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	return r.Method == http.MethodPost && acceptsHTML(r) && (mode == "" || mode == "navigate") &&
+		(origin == g.origin(host) && (site == "" || site == "same-origin") || origin == "null" && site == "same-origin")
 }
 
 // keepForm answers somebody who sends a form after their session has ended. The page
@@ -40,30 +54,73 @@ func (g *Gateway) isOwnForm(r *http.Request, host string) bool {
 // says so while the form is still one step back.
 func (g *Gateway) keepForm(w http.ResponseWriter, r *http.Request, ev *event, to route) error {
 	ev.code = codeSignIn
+	if isFramed(r) {
+		g.pages.Write(w, r, http.StatusUnauthorized, page.Frame{Site: g.siteOf(to.host), SignIn: g.loginURL(to.host, ""), Lost: true})
+		return nil
+	}
 	if ev.body != nil {
 		ev.body.limit(formTime)
 	}
 	p := page.Kept{Site: g.siteOf(to.host), Again: g.loginURL(to.host, ""), Key: rand.Text()}
-	p.SignIn = g.loginURL(to.host, ownPrefix+"/resend?key="+p.Key)
-	form, err := g.readKept(r)
+	p.SignIn = g.loginURL(to.host, resendAt(p.Key, to.path))
+	done, err := g.beginKeeping(r, ev)
+	if err == nil {
+		defer done() // when the page is written
+		p.Form, err = readKept(r)
+	}
 	switch {
 	case err == nil:
-		form.To = to.raw
+		p.Form.To = to.raw
 		if r.URL.RawQuery != "" {
-			form.To += "?" + r.URL.RawQuery
+			p.Form.To += "?" + r.URL.RawQuery
 		}
-		p.Form = form
+		if token, ok := g.jar.session(r.Header); ok {
+			p.Form.Owner = markOf(session.OwnerOf(token))
+		}
 	case !errors.Is(err, errNotKept):
 		return err
 	default:
-		ev.err = err
+		p.Form, ev.err = nil, err
 	}
 	g.pages.Write(w, r, http.StatusUnauthorized, p)
 	return nil
 }
 
+// resendAt returns the page that asks whether to send a form to path, and says which path
+// that is unless it is very long: the app there may be for some identity providers alone.
+func resendAt(key, path string) string {
+	at := ownPrefix + "/resend?key=" + key
+	if long := at + "&for=" + url.QueryEscape(path); len(long) <= maxReturn {
+		return long
+	}
+	return at
+}
+
+// markOf returns what a kept form and those who sign in after it are compared by: no
+// other user of the browser gets to send it.
+func markOf(o session.Owner) string {
+	return session.Hash([]byte("form\x00" + o.Directory + "\x00" + o.UserID))
+}
+
+// beginKeeping waits for nobody: where too many forms are being kept, this one is not.
+// What it returns is to be called when that is over.
+func (g *Gateway) beginKeeping(r *http.Request, ev *event) (done func(), err error) {
+	if 0 <= r.ContentLength && r.ContentLength <= smallForm {
+		return func() {}, nil
+	}
+	if err := g.attempt(ev); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	select {
+	case g.keeping <- struct{}{}:
+		return func() { <-g.keeping }, nil
+	default:
+		return nil, fmt.Errorf("%w: %d others are being kept", errNotKept, maxKeeping)
+	}
+}
+
 // readKept reads a form that is to be kept. The error is errNotKept where it cannot be.
-func (g *Gateway) readKept(r *http.Request) (*page.Form, error) {
+func readKept(r *http.Request) (*page.Form, error) {
 	kind, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || r.Header.Get("Content-Encoding") != "" || kind != "application/x-www-form-urlencoded" && kind != "multipart/form-data" {
 		return nil, fmt.Errorf("%w: content type %q", errNotKept, r.Header.Get("Content-Type"))
@@ -71,17 +128,15 @@ func (g *Gateway) readKept(r *http.Request) (*page.Form, error) {
 	if r.ContentLength > maxKept {
 		return nil, fmt.Errorf("%w: %d bytes", errNotKept, r.ContentLength)
 	}
-	done, err := g.beginForm(r)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxKept+1))
 	if err != nil {
 		return nil, badRequest(http.StatusBadRequest, "reading a form: %w", err)
 	}
 	if len(body) > maxKept {
 		return nil, fmt.Errorf("%w: more than %d bytes", errNotKept, maxKept)
+	}
+	if bytes.Count(body, []byte("&")) >= maxFields {
+		return nil, errManyFields
 	}
 	form := &page.Form{Type: kind}
 	if kind == "multipart/form-data" {
@@ -158,9 +213,14 @@ func multipartFields(body []byte, boundary string) ([]page.Field, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errNotKept, err)
 		}
-		_, parameters, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+		disposition := part.Header.Get("Content-Disposition")
+		_, parameters, err := mime.ParseMediaType(disposition)
 		file, isFile := parameters["filename"]
 		switch {
+		case len(fields) == maxFields:
+			return nil, errManyFields
+		case strings.Contains(disposition, `\`): // which browsers do not mean as an escape
+			return nil, fmt.Errorf("%w: a field whose name has a backslash", errNotKept)
 		case err != nil || !isText(parameters["name"]) || !isText(string(value)):
 			return nil, fmt.Errorf("%w: a field that is no text", errNotKept)
 		case isFile && (file != "" || len(value) > 0):
@@ -184,9 +244,9 @@ func (g *Gateway) serveResend(w http.ResponseWriter, r *http.Request, ev *event,
 		return err
 	}
 	if !ok {
-		return g.sendToLogin(w, r, ev, route{host: host, raw: ownPrefix + "/resend"})
+		return g.sendToLogin(w, r, ev, route{host: host, path: ownPrefix + "/resend", raw: ownPrefix + "/resend"})
 	}
 	ev.user = v.logName
-	g.pages.Write(w, r, http.StatusOK, page.Resend{Site: g.siteOf(host), Key: key, User: v.user.UserName, App: g.origin(host) + g.landing(host, "/")})
+	g.pages.Write(w, r, http.StatusOK, page.Resend{Site: g.siteOf(host), Key: key, User: v.user.UserName, Owner: markOf(v.session.Owner()), App: g.origin(host) + g.landing(host, "/")})
 	return nil
 }

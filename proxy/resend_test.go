@@ -114,7 +114,7 @@ func TestResend(t *testing.T) {
 			other := tab.Beside()
 			other.Open(address)
 			other.See("#gone")
-			testenv.Eval[bool](tab, `(() => { const name = Object.keys(sessionStorage)[0], kept = JSON.parse(sessionStorage.getItem(name)); kept.at -= 3600001; sessionStorage.setItem(name, JSON.stringify(kept)); return true })()`)
+			testenv.Eval[bool](tab, `(() => { const name = Object.keys(sessionStorage)[0], kept = JSON.parse(sessionStorage.getItem(name)); kept.until -= 3600001; sessionStorage.setItem(name, JSON.stringify(kept)); return true })()`)
 			tab.Open(address)
 			tab.See("#gone")
 			if n := testenv.Eval[int](tab, "sessionStorage.length"); n != 0 {
@@ -122,6 +122,94 @@ func TestResend(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What one user has filled in, another who signs in in the same tab neither sees nor sends.
+func TestResendOthers(t *testing.T) {
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{http: true})
+	posts := formApp(s, `<form method=post action=/save><input name=password value=hunter2><button>Save</button></form>`)
+	tab := testenv.NewTab(t)
+	tab.Open(s.url("wiki", "/form"))
+	signIn(tab, "ann")
+	tab.At(s.url("wiki", "/form"))
+	s.clock.Add(2 * time.Hour)
+	tab.Click("button")
+	tab.See("#kept a")
+	address := testenv.Eval[string](tab, `decodeURIComponent(document.querySelector("#kept a").href.split("rd=")[1])`)
+	// Ann signs out, and bob signs in, who may use the app too.
+	s.idp.SetAttribute("bob", "department", "Engineering")
+	tab.Open(s.url("wiki", "/form"))
+	tab.At(s.url("wiki", "/form"))
+	tab.Open(s.url("wiki", "/.jitgate/logout"))
+	tab.Click("button")
+	tab.At(s.url("wiki", "/.jitgate/logout?idp=everywhere"))
+	tab.Open(s.url("wiki", "/form"))
+	signIn(tab, "bob")
+	tab.At(s.url("wiki", "/form"))
+	tab.Open(s.url("wiki", address))
+	tab.See("#gone")
+	if n := testenv.Eval[int](tab, "sessionStorage.length"); n != 0 || len(posts()) != 0 {
+		t.Errorf("%d forms are still kept, and %d were sent", n, len(posts()))
+	}
+}
+
+// So many forms are kept at once, and in a minute for one address, that nobody can have
+// the gateway hold them all in memory.
+func TestKeptLimit(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{})
+	send := func(body string) string {
+		req, err := http.NewRequest(http.MethodPost, s.url("wiki", "/save"), strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{
+			"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html", "Origin": s.url("wiki", ""), "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate",
+		} {
+			req.Header.Set(name, value)
+		}
+		_, text := s.do(s.browser(), req)
+		return text
+	}
+	large, small := "a="+strings.Repeat("b", smallForm), "a=b"
+	isKept := func(body string) bool { return strings.Contains(send(body), `id="form"`) }
+	for range maxKeeping {
+		s.Gateway.keeping <- struct{}{}
+	}
+	if isKept(large) || !isKept(small) {
+		t.Error("with all places taken a large form is kept, or a small one is not")
+	}
+	<-s.Gateway.keeping
+	for range 2 { // the place is given back
+		if !isKept(large) {
+			t.Error("with a place free a large form is not kept")
+		}
+	}
+	for range s.cfg.Limits.LoginsPerMinute {
+		_ = s.attempt(&event{client: "127.0.0.1"})
+	}
+	if isKept(large) || !isKept(small) {
+		t.Error("of an address with too many attempts a large form is kept, or a small one is not")
+	}
+}
+
+// A form that an app for some identity providers alone gets is sent after a sign-in there.
+func TestResendIdP(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{
+			idps: "  - {name: second, directory: acme, metadata: {file: idp.xml}}\n",
+			apps: "  - {name: inner, path: /inner, upstream: UPSTREAM, allow: {any_user: true}, identity_providers: [second]}\n  - {name: root, upstream: UPSTREAM, allow: {any_user: true}, identity_providers: [acme]}\n",
+		})
+		for path, want := range map[string]string{"/inner/save": "second", "/save": "acme", "/tools/": ""} {
+			app := s.appAt(target{Host: "sso.example.com", Return: resendAt("KEY", path)})
+			for _, idp := range []string{"acme", "second"} {
+				if got := app.takes(idp); got != (want == "" || idp == want) {
+					t.Errorf("a form for %s is sent after a sign-in at %s: %v", path, idp, got)
+				}
+			}
+		}
+	})
 }
 
 // Where a form cannot be kept, the page says so while it is one step back.
@@ -197,7 +285,11 @@ func TestKept(t *testing.T) {
 			{"compressed", urlencoded, "a=b", with("Content-Encoding", "gzip"), "", true},
 			{"another site", urlencoded, "a=b", with("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), "", false},
 			{"another host of ours", urlencoded, "a=b", with("Origin", s.origin, "Sec-Fetch-Site", "same-site"), "", false},
-			{"from nowhere", urlencoded, "a=b", with("Origin", "null"), "", false},
+			{"a page that wants no referrer", urlencoded, "a=b", with("Origin", "null"), `"name":"a"`, false},
+			{"from nowhere", urlencoded, "a=b", with("Origin", "null", "Sec-Fetch-Site", "cross-site"), "", false},
+			{"from nowhere, an older browser", urlencoded, "a=b", []string{"Origin", "null", "Accept", "text/html", "Sec-Fetch-Mode", "navigate"}, "", false},
+			{"too many fields", urlencoded, strings.Repeat("a=b&", maxFields) + "a=b", own, "", true},
+			{"a backslash in a name", multipart, part(`Content-Disposition: form-data; name="a\[b]"`, "", "b"), own, "", true},
 			{"who knows from where", urlencoded, "a=b", []string{"Accept", "text/html", "Sec-Fetch-Mode", "navigate"}, "", false},
 			{"a lie about the origin", urlencoded, "a=b", with("Sec-Fetch-Site", "cross-site"), "", false},
 			{"a script", urlencoded, "a=b", with("Sec-Fetch-Mode", "cors"), "", false},
@@ -220,7 +312,7 @@ func TestKept(t *testing.T) {
 			if (kept != nil) != (test.kept != "") || kept != nil && !strings.Contains(kept[2], test.kept) {
 				t.Errorf("%s: the page keeps %.300q, want %q", test.why, kept, test.kept)
 			}
-			if kept != nil && !strings.Contains(body, `href="`+s.url("wiki", "/.jitgate/login?rd=%2F.jitgate%2Fresend%3Fkey%3D"+kept[1])+`"`) {
+			if kept != nil && !strings.Contains(body, `href="`+s.url("wiki", "/.jitgate/login?rd=%2F.jitgate%2Fresend%3Fkey%3D"+kept[1]+"%26for%3D%252Fsave")+`"`) {
 				t.Errorf("%s: no way to sign in and come back:\n%.3000s", test.why, body)
 			}
 			if got := strings.Contains(body, "Files, and forms of more than 1 MB"); got != test.lost {

@@ -119,8 +119,11 @@ func (b *Tab) Click(selector string) {
 // Back presses the browser's back button.
 func (b *Tab) Back() {
 	b.t.Helper()
-	// The page may come as it was left, without being loaded, for which chromedp waits.
-	Eval[bool](b, "(history.back(), true)")
+	ctx, cancel := context.WithTimeout(b.ctx, tabLimit)
+	defer cancel()
+	// The page may come as it was left, without being loaded, for which chromedp waits; and
+	// the answer may be lost with the page that is left.
+	_, _ = chromedp.Run(ctx, chromedp.Evaluate[bool]("(history.back(), true)"))
 }
 
 // Text returns what can be read of something, with single spaces.

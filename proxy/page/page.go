@@ -99,6 +99,7 @@ type Frame struct {
 	Site     string
 	SignIn   string // URL, for a page of its own
 	Continue string // URL, for where this page is
+	Lost     bool   // somebody has sent a form there, which is not kept
 }
 
 // It does nothing but lead to where a link of any site could lead as well, and it
@@ -110,6 +111,7 @@ type Form struct {
 	To     string  `json:"to"`   // path and query
 	Type   string  `json:"type"` // as enctype has it
 	Fields []Field `json:"fields"`
+	Owner  string  `json:"owner,omitempty"` // a mark of who has filled it in, where that is known
 }
 
 // A Field is one of a form.
@@ -139,10 +141,11 @@ func (p Kept) view() view {
 
 // Resend asks whether to send a form that was kept.
 type Resend struct {
-	Site string
-	Key  string // that names the form
-	User string // as whom it is sent
-	App  string // URL, for those who do not
+	Site  string
+	Key   string // that names the form
+	User  string // as whom it is sent
+	Owner string // a mark of them
+	App   string // URL, for those who do not
 }
 
 func (Resend) view() view {

@@ -1,7 +1,14 @@
 const ask = document.getElementById("ask"), name = "jitgate-" + ask.dataset.key;
 let kept = null;
+// Whatever was kept goes after an hour, and a while after it was sent.
+try {
+  for (const key of Object.keys(sessionStorage)) {
+    if (key.startsWith("jitgate-") && !(Date.now() < JSON.parse(sessionStorage.getItem(key)).until)) sessionStorage.removeItem(key);
+  }
+} catch {} // no storage
 try { kept = JSON.parse(sessionStorage.getItem(name)); } catch {} // no storage: nothing is kept
-if (kept && (Date.now() - kept.at > 3600000 || new URL(kept.form.to, location).origin !== location.origin)) {
+const theirs = kept && kept.form.owner && kept.form.owner !== ask.dataset.owner; // somebody else's
+if (kept && (theirs || new URL(kept.form.to, location).origin !== location.origin)) {
   sessionStorage.removeItem(name);
   kept = null;
 }
@@ -21,6 +28,7 @@ if (kept) {
   });
   form.addEventListener("submit", () => {
     kept.sent = true;
+    kept.until = Math.min(kept.until, Date.now() + 600000);
     sessionStorage.setItem(name, JSON.stringify(kept));
     sent.hidden = false; // for those who come back
   });
