@@ -91,7 +91,8 @@ func (r *report) checkBranding(b *Branding) {
 			r.add(key+".text", "is missing; write what one reads")
 		}
 		u, err := url.Parse(link.URL)
-		if err != nil || !slices.Contains([]string{"https", "http", "mailto", "tel"}, u.Scheme) || u.Host == "" && u.Opaque == "" {
+		opaque := err == nil && (u.Scheme == "mailto" || u.Scheme == "tel")
+		if err != nil || !slices.Contains([]string{"https", "http", "mailto", "tel"}, u.Scheme) || u.Host == "" && !opaque || u.Opaque == "" && opaque {
 			r.add(key+".url", "%q is not where a link can lead; write one like https://help.example.com or mailto:help@example.com", show(link.URL))
 		}
 	}

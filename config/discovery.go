@@ -1,6 +1,9 @@
 package config
 
-import "net/url"
+import (
+	"net/url"
+	"strings"
+)
 
 // Discovery is how the gateway finds out where a visitor signs in: by the domain of
 // what they type.
@@ -23,7 +26,7 @@ func (r *report) checkDiscovery(d *Discovery) {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || !validPort(u.Port()):
 		r.add("discovery.service", "%q is not an https URL; write the one of the discovery service", show(d.Service))
-	case u.User != nil || u.Fragment != "":
+	case u.User != nil || strings.Contains(d.Service, "#"):
 		r.add("discovery.service", "%q has a user name, a password or a fragment in it; write it without", show(d.Service))
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		r.add("discovery.service", "%q is not safe: whoever is in between could send visitors anywhere; write https", d.Service)

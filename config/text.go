@@ -145,10 +145,10 @@ func singleText(v reflect.Value) (string, bool) {
 // durationText returns a duration without units of which there are none.
 func durationText(d time.Duration) string {
 	text := d.String()
-	if d >= time.Minute {
+	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
 	}
-	if d >= time.Hour {
+	if strings.HasSuffix(text, "h0m") {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text

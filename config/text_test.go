@@ -64,3 +64,20 @@ groups:
 		}
 	}
 }
+
+func TestDurationText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"1h30m": "1h30m", "1h10m": "1h10m", "90s": "1m30s", "70s": "1m10s", "1h0m30s": "1h0m30s", "8h": "8h", "1h": "1h", "15m": "15m", "20m": "20m",
+		"10s": "10s", "0s": "0s", "1500ms": "1.5s", "90d": "2160h",
+	} {
+		d, err := duration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := durationText(d)
+		if again, err := duration(got); got != want || err != nil || again != d {
+			t.Errorf("%s is written as %s, want %s", text, got, want)
+		}
+	}
+}
