@@ -4,13 +4,15 @@ import (
 	"cmp"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/proxy/page"
 )
 
 // newPages returns the pages as a configuration wants them. An error names the template
 // that is wrong.
-func newPages(b config.Branding) (*page.Set, error) {
+func newPages(b config.Branding, log *zap.Logger) (*page.Set, error) {
 	brand := page.Brand{Name: b.Name, Logo: b.LogoURL, Help: b.Help, Folder: b.Templates}
 	for _, link := range b.Links {
 		brand.Links = append(brand.Links, page.Link{URL: link.URL, Text: link.Text})
@@ -23,7 +25,7 @@ func newPages(b config.Branding) (*page.Set, error) {
 	if dark != "" {
 		brand.Style += "@media (prefers-color-scheme: dark) { :root {" + accent(dark) + "} }\n"
 	}
-	set, err := page.New(brand)
+	set, err := page.New(brand, func(err error) { log.Error("page not shown", zap.Error(err)) })
 	if err != nil {
 		return nil, fmt.Errorf("branding.templates: %w", err)
 	}

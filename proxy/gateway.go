@@ -204,7 +204,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 		g.idps[c.Name] = idp{sp, c.Title, c.Directory, c.IDPInitiated, c.SingleLogout}
 	}
 	g.asking = newDiscovery(o.Config)
-	if g.pages, err = newPages(o.Config.Branding); err != nil {
+	if g.pages, err = newPages(o.Config.Branding, o.Log); err != nil {
 		return nil, err
 	}
 	return g, nil

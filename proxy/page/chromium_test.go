@@ -46,7 +46,7 @@ func ordinary() map[string]Page {
 func TestChromium(t *testing.T) {
 	t.Parallel()
 	branded, err := New(Brand{Name: "Acme Portal", Logo: "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciIHZpZXdCb3g9IjAgMCAxMCAxMCI+PHJlY3Qgd2lkdGg9IjEwIiBoZWlnaHQ9IjEwIiBmaWxsPSIjYTAzMDAwIi8+PC9zdmc+",
-		Links: []Link{{URL: "https://help.example.com", Text: "Help"}, {URL: "tel:+15550100", Text: "Call us"}}, Help: map[string]string{"forbidden": "Call the service desk at 555-0100."}})
+		Links: []Link{{URL: "https://help.example.com", Text: "Help"}, {URL: "tel:+15550100", Text: "Call us"}}, Help: map[string]string{"forbidden": "Call the service desk at 555-0100."}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

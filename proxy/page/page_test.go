@@ -16,7 +16,7 @@ const nasty = `"><script>alert(1)</script>'&{{.}}`
 
 // plain are the pages as they are without a brand.
 var plain = func() *Set {
-	s, err := New(Brand{})
+	s, err := New(Brand{}, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -152,7 +152,7 @@ func TestBrand(t *testing.T) {
 		Name: "Acme <Portal>", Logo: "data:image/png;base64,AAAA", Style: ":root {--accent: #123456;}",
 		Links: []Link{{URL: "https://help.example.com/?a=1&b", Text: "Help & more"}, {URL: "tel:+15550100", Text: "Call"}},
 		Help:  map[string]string{"user_blocked": "Call <us>."},
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +202,14 @@ func TestFolder(t *testing.T) {
 		{"a form that leads nowhere", map[string]string{"login.html": strings.ReplaceAll(mustRead("login.html"), "/.jitgate/login\"", "/login\"")}, `login.html: the page lacks action="/.jitgate/login"`, false},
 		{"a page that forgets where one was going", map[string]string{"login.html": strings.ReplaceAll(mustRead("login.html"), "{{template \"fields\" .Target}}", "")}, `login.html: the page lacks name="to"`, false},
 		{"a message that is not sent", map[string]string{"post.html": strings.ReplaceAll(mustRead("post.html"), "{{.Message}}", "")}, "post.html: the page lacks some-message", false},
+		{"a stylesheet of Windows", map[string]string{"style.css": "a{}\r\nb{}\r"}, "<style>a{}\nb{}\n</style>", true},
+		{"a stylesheet that is none", map[string]string{"style.css": "a{}\x00"}, "style.css: is not a text in UTF-8", false},
+		{"a stylesheet in another encoding", map[string]string{"style.css": "a{content: '\xfc'}"}, "style.css: is not a text in UTF-8", false},
+		{"space around the style", map[string]string{"layout.html": strings.ReplaceAll(mustRead("layout.html"), "<style>{{style}}</style>", "<style>\n{{style}}\n</style>")}, "browsers would block what is in <style>", false},
+		{"space around a script", map[string]string{"kept.html": strings.ReplaceAll(mustRead("kept.html"), "<script>{{keep}}</script>", "<script>\n{{keep}}\n</script>")}, "kept.html: browsers would block what is in <script>", false},
+		{"a script of one's own", map[string]string{"logout.html": strings.ReplaceAll(mustRead("logout.html"), "{{define \"main\"}}", "{{define \"main\"}}<script>alert(1)</script>")}, "logout.html: browsers would block what is in <script>", false},
+		{"a page that takes for granted what is not always there", map[string]string{"error.html": "{{define \"title\"}}{{end}}{{define \"main\"}}{{.Code}} {{.RequestID}} {{.Link.URL}}{{end}}"}, "error.html", false},
+		{"a page that loses the way on", map[string]string{"frame.html": "{{define \"title\"}}{{end}}{{define \"main\"}}{{if not .Lost}}{{.SignIn}} {{.Continue}}{{end}}{{end}}"}, "frame.html: the page lacks /some-sign-in", false},
 		{"the end of the style", map[string]string{"style.css": "a{} </Style><script>"}, "style.css: has </style in it", false},
 	} {
 		dir := t.TempDir()
@@ -210,7 +218,7 @@ func TestFolder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s, err := New(Brand{Name: "Acme", Folder: dir})
+		s, err := New(Brand{Name: "Acme", Folder: dir}, nil)
 		if !test.ok {
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), dir) {
 				t.Errorf("%s: %v, want %s in %s", test.why, err, test.want, dir)
@@ -230,8 +238,31 @@ func TestFolder(t *testing.T) {
 			t.Errorf("%s: the policy does not name the stylesheet", test.why)
 		}
 	}
-	if _, err := New(Brand{Folder: filepath.Join(t.TempDir(), "none")}); err == nil {
+	if _, err := New(Brand{Folder: filepath.Join(t.TempDir(), "none")}, nil); err == nil {
 		t.Error("a folder that there is not is taken")
+	}
+}
+
+// What cannot be shown is told, and answered with the status that it has.
+func TestFailed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	text := "{{define \"title\"}}{{end}}{{define \"main\"}}{{.Code}} {{.RequestID}} {{if eq .Code \"forbidden\"}}{{index .User 9}}{{end}}{{with .Link}}{{.URL}}{{end}}{{end}}"
+	if err := os.WriteFile(filepath.Join(dir, "error.html"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var told error
+	s, err := New(Brand{Folder: dir}, func(err error) { told = err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, status := range map[int]int{500: 403, 503: 503} {
+		w := httptest.NewRecorder()
+		s.Write(w, visit(""), status, Error{Say: "forbidden", Code: "forbidden", User: "ann"})
+		if w.Code != want || told == nil || !strings.Contains(told.Error(), "error.html") || w.Body.Len() == 0 {
+			t.Errorf("%d: %d %q, told of %v, want %d", status, w.Code, w.Body, told, want)
+		}
+		told = nil
 	}
 }
 

@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 //go:embed style.css *.js *.html
@@ -42,14 +44,16 @@ type Brand struct {
 // A Set is all pages, as one operator wants them. Make one with [New].
 type Set struct {
 	brand     Brand
+	failed    func(error) // is told of what cannot be shown
 	style     string
 	templates []map[string]*template.Template // by language, then by name
 }
 
-// New returns the pages of a brand. It reads the folder, and shows each page once, in
-// each language: an error says which file is wrong, and where.
-func New(b Brand) (*Set, error) {
-	s := &Set{brand: b, style: mustRead("style.css")}
+// New returns the pages of a brand. It reads the folder, and shows each page, in each
+// language: an error says which file is wrong, and where. What cannot be shown all the
+// same, failed is told.
+func New(b Brand, failed func(error)) (*Set, error) {
+	s := &Set{brand: b, failed: failed, style: mustRead("style.css")}
 	own := make(map[string]string)
 	if b.Folder != "" {
 		var err error
@@ -108,10 +112,14 @@ func readFolder(folder string) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+			return nil, fmt.Errorf("%s: is not a text in UTF-8", filepath.Join(folder, e.Name()))
+		}
 		if e.Name() == "style.css" && strings.Contains(strings.ToLower(string(data)), "</style") {
 			return nil, fmt.Errorf("%s: has </style in it", filepath.Join(folder, e.Name()))
 		}
-		own[e.Name()] = string(data)
+		// Browsers read line ends so before they compare with the content security policy.
+		own[e.Name()] = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data))
 	}
 	return own, nil
 }
@@ -164,7 +172,8 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) 
 	if err := s.render(&body, i, p); err != nil {
 		// Ours fit their structs, and those of an operator were tried: what is left are
 		// values that nobody thought of.
-		http.Error(w, catalogs[i].say("error.internal_error.text"), http.StatusInternalServerError)
+		s.failed(err)
+		http.Error(w, catalogs[i].say("error.internal_error.text"), max(status, http.StatusInternalServerError))
 		return
 	}
 	h := w.Header()
@@ -232,6 +241,13 @@ func (s *Set) try() error {
 			{Resend{Site: "sso.example.com", Key: "some-key", User: "some-user", App: "/some-way-on"},
 				[]string{"some-user", "/some-way-on", `data-key="some-key"`, `id="ask"`, `id="send"`, `id="to"`, `id="fields"`, `id="sent"`, `id="gone"`, `id="discard"`, resend}},
 			{Frame{Site: "sso.example.com", SignIn: "/some-sign-in", Continue: "/some-way-on"}, []string{"/some-sign-in", "/some-way-on"}},
+			// The same with no more than there is at least.
+			{Login{Site: "sso.example.com"}, []string{`action="/.jitgate/login"`, `name="domain"`}},
+			{Error{Say: "not_found", Code: "some-code", RequestID: "some-request"}, []string{"some-code", "some-request"}},
+			{SignedOut{Site: "sso.example.com", Again: "/some-way-on"}, []string{"/some-way-on"}},
+			{Session{Site: "sso.example.com", User: "some-user"}, []string{"some-user", "/.jitgate/logout"}},
+			{Kept{Site: "sso.example.com", Again: "/some-way-on"}, []string{"/some-way-on"}},
+			{Frame{Site: "sso.example.com", SignIn: "/some-sign-in", Lost: true}, []string{"/some-sign-in"}},
 		} {
 			var body bytes.Buffer
 			if err := s.render(&body, i, test.page); err != nil {
@@ -242,7 +258,24 @@ func (s *Set) try() error {
 					return fmt.Errorf("%s.html: the page lacks %s", filepath.Join(s.brand.Folder, test.page.view().template), want)
 				}
 			}
+			if tag, ok := s.blocked(body.String()); ok {
+				return fmt.Errorf("%s.html: browsers would block what is in <%s>; write it as it is in the gateway's own, without anything around it", filepath.Join(s.brand.Folder, test.page.view().template), tag)
+			}
 		}
 	}
 	return nil
+}
+
+// element matches what the content security policy is about.
+var element = regexp.MustCompile(`(?is)<(style|script)([^>]*)>(.*?)</(?:style|script)\s*>`)
+
+// blocked returns the tag of a style or a script that is not one of those in the content
+// security policy, to the last character.
+func (s *Set) blocked(page string) (tag string, ok bool) {
+	for _, found := range element.FindAllStringSubmatch(page, -1) {
+		if !slices.Contains([]string{s.style, string(submit), narrow, keep, resend}, found[3]) && !strings.Contains(found[2], "application/json") {
+			return strings.ToLower(found[1]), true
+		}
+	}
+	return "", false
 }
