@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/proxy/console"
@@ -159,15 +158,42 @@ func (g *Gateway) askFirst(in visit) (console.Page, error) {
 			facts = append(facts, console.Fact{Name: field, Value: text(value)})
 		}
 	}
-	if u, ok, err := g.users.User(in.Context(), in.query.Get("directory"), in.query.Get("user")); err != nil {
+	u, isAbout, err := g.isAbout(in)
+	if err != nil {
 		return console.Page{}, err
-	} else if ok {
+	}
+	if isAbout {
 		facts = append([]console.Fact{{Name: "name", Value: text(u.UserName)}}, facts...)
 	}
 	return console.Page{At: d.back, Title: d.title, Body: []console.Section{{Text: d.text, Facts: facts, Actions: []console.Action{
 		{Label: d.label, URL: at("/do"), Danger: d.danger, Fields: fields},
 		{Label: "Leave it", URL: d.after(in.query, "")},
 	}}}}, nil
+}
+
+// isAbout returns whom a page asks about, if it is about a user: of a session, whose that
+// is, whatever else the URL says.
+func (g *Gateway) isAbout(in visit) (u provision.User, ok bool, err error) {
+	directory, user, id := in.query.Get("directory"), in.query.Get("user"), in.query.Get("id")
+	switch {
+	case id != "":
+		s, ok, err := g.sessions.Lookup(in.Context(), id)
+		if err == nil && !ok {
+			err = notThere("session", id)
+		}
+		if err != nil {
+			return u, false, err
+		}
+		u, err = g.userOf(in.Context(), s.Owner())
+		return u, true, err
+	case user != "":
+		u, ok, err := g.users.User(in.Context(), directory, user)
+		if err == nil && !ok {
+			err = notThere("user", user)
+		}
+		return u, ok, err
+	}
+	return u, false, nil
 }
 
 // after returns the URL of the page that a deed leads to, which says what is done.
@@ -215,14 +241,11 @@ func (g *Gateway) reloadAll(r *http.Request) (any, error) {
 	e := byAdmin(r)
 	e.Type = audit.Reloaded
 	err := g.memory.reload(r.Context())
-	if err == nil {
-		_, err = g.TellReload(r.Context())
-	}
-	if problems, ok := errors.AsType[config.Problems](err); ok {
-		err = notNow("the configuration is not good: %s", problems.Error())
-	}
 	if err != nil {
 		e.Reason, _, _ = strings.Cut(err.Error(), "\n")
+		err = notNow("nothing has changed: %s", err)
+	} else if _, err = g.TellReload(r.Context()); err != nil {
+		e.Reason = "in use here, and others were not told: " + err.Error()
 	}
 	recorded, recordErr := g.users.Record(r.Context(), e)
 	if recordErr == nil {

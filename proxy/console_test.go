@@ -225,6 +225,56 @@ func TestConsoleDeeds(t *testing.T) {
 	})
 }
 
+// Somebody whose session has ended comes back to where they were, and no app gets what
+// was for the console.
+func TestConsoleSignIn(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{top: "admin: {groups: [engineers]}", apps: "  - {name: root, upstream: UPSTREAM, allow: {any_user: true}}\n"})
+		b := s.browser()
+		page, err := b.Login(s.url("sso", consoleRoot+"/users?prefix=an"), "acme.example", "ann", "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page.Status != http.StatusOK || page.URL.String() != s.url("sso", consoleRoot+"/users?prefix=an") {
+			t.Errorf("signed in, one is at %s: %d", page.URL, page.Status)
+		}
+		same := []string{"Origin", s.origin, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Accept", "text/html"}
+		for _, path := range []string{"/do", "/explain"} {
+			res, body := s.postForm(s.browser(), s.url("sso", consoleRoot+path+"?x=y"), url.Values{"do": {"block"}, "token": {"some-token"}}, same...)
+			if res.StatusCode != http.StatusUnauthorized || strings.Contains(body, "some-token") || !strings.Contains(body, "/.jitgate/login") {
+				t.Errorf("%s without a session: %d %s", path, res.StatusCode, body)
+			}
+		}
+		if n := s.upstream.requests(); n != 0 {
+			t.Errorf("the app was asked %d times", n)
+		}
+	})
+}
+
+// What a page asks about is what the form on it would be about.
+func TestConsoleAsk(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{top: "admin: {groups: [engineers]}"})
+		ann := s.signedIn("ann", s.url("sso", "/tools/"))
+		s.signedIn("bob", s.url("sso", "/tools/"))
+		_, sessions := s.get(ann, s.url("sso", consoleRoot+"/sessions"))
+		id := regexp.MustCompile(`do=revoke&amp;id=(acme\.[\w-]+)&amp;user=` + s.userID("ann")).FindStringSubmatch(sessions)
+		if id == nil {
+			t.Fatalf("no session to end in %s", sessions)
+		}
+		if _, body := s.get(ann, s.url("sso", consoleRoot+"/ask?do=revoke&directory=acme&user="+s.userID("bob")+"&id="+id[1])); !strings.Contains(body, "<dt>name</dt><dd>ann</dd>") {
+			t.Errorf("the page does not say that the session is ann's: %s", body)
+		}
+		for _, query := range []string{"do=revoke&id=acme." + strings.Repeat("x", 43), "do=block&directory=acme&user=nobody", "do=nothing"} {
+			if res, _ := s.get(ann, s.url("sso", consoleRoot+"/ask?"+query)); res.StatusCode != http.StatusNotFound {
+				t.Errorf("%s: %d, want 404", query, res.StatusCode)
+			}
+		}
+	})
+}
+
 // Reload does what the command line's does, says what is wrong, and is recorded.
 func TestConsoleReload(t *testing.T) {
 	t.Parallel()
@@ -254,8 +304,8 @@ func TestConsoleReload(t *testing.T) {
 		}
 		broken := errors.New("disk on fire")
 		result.Store(&broken)
-		if res, _ := s.postForm(ann, do, form, same...); res.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("what nobody expects: %d", res.StatusCode)
+		if res, body := s.postForm(ann, do, form, same...); res.StatusCode != http.StatusConflict || !strings.Contains(body, "nothing has changed: disk on fire") {
+			t.Errorf("what nobody expects: %d %s", res.StatusCode, body)
 		}
 	})
 }

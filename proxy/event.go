@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -123,6 +124,10 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 	if err == nil {
 		g.count(idp, "")
 		g.logins.Info("login", fields...)
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		g.logins.Info("login left", fields...) // nobody is there any more
 		return
 	}
 	p, ok := errors.AsType[*problem](err)
