@@ -36,7 +36,7 @@ func TestDiscoveryList(t *testing.T) {
 				}
 				for _, domain := range []string{"acme-labs.example", "acme.example", "other.example"} {
 					wanted := list && strings.Contains(strings.Join(want, " "), domain)
-					if got := strings.Contains(page.Body, ">"+domain+"</a>"); got != wanted {
+					if got := strings.Contains(page.Body, ">"+domain+"</button>"); got != wanted {
 						t.Errorf("list: %v: %s shows %s: %v", list, path, domain, got)
 					}
 				}
@@ -51,7 +51,7 @@ func TestDiscoveryList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if page, err = page.Follow("other.example"); err != nil || page.URL.Host != strings.TrimPrefix(s.secondURL, "http://") {
+			if page, err = page.Forms[len(page.Forms)-1].Submit("other.example"); err != nil || page.URL.Host != strings.TrimPrefix(s.secondURL, "http://") {
 				t.Errorf("a domain of the list leads to %v, %v; want its identity provider", page.URL, err)
 			}
 		}

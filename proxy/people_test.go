@@ -75,7 +75,7 @@ func TestPeopleWithoutScripts(t *testing.T) {
 			tab := testenv.NewTab(t)
 			tab.WithoutScripts()
 			tab.Open(s.url("wiki", "/deep"))
-			tab.See("#domains a")
+			tab.See("#domains button")
 			tab.Type("#domain", "ann@acme.example"+enter)
 			if change != nil {
 				tab.Has("input[name=SAMLRequest]")

@@ -242,7 +242,7 @@ func (s *Set) try() error {
 				[]string{"some-user", "/some-way-on", `data-key="some-key"`, `id="ask"`, `id="send"`, `id="to"`, `id="fields"`, `id="sent"`, `id="gone"`, `id="discard"`, resend}},
 			{Frame{Site: "sso.example.com", SignIn: "/some-sign-in", Continue: "/some-way-on"}, []string{"/some-sign-in", "/some-way-on"}},
 			// The same with no more than there is at least.
-			{Login{Site: "sso.example.com"}, []string{`action="/.jitgate/login"`, `name="domain"`}},
+			{Login{Site: "sso.example.com", Target: target}, []string{`action="/.jitgate/login"`, `name="domain"`, `name="to"`, "some-target"}},
 			{Error{Say: "not_found", Code: "some-code", RequestID: "some-request"}, []string{"some-code", "some-request"}},
 			{SignedOut{Site: "sso.example.com", Again: "/some-way-on"}, []string{"/some-way-on"}},
 			{Session{Site: "sso.example.com", User: "some-user"}, []string{"some-user", "/.jitgate/logout"}},
