@@ -68,6 +68,9 @@ type Config struct {
 	// Required.
 	Session Session `yaml:"session"`
 
+	// JWT is the signed token that tells apps who a visitor is.
+	JWT JWT `yaml:"jwt"`
+
 	// SAML is what identity providers know the gateway by. Required.
 	SAML SAML `yaml:"saml"`
 
@@ -175,6 +178,7 @@ func (r *report) check(c *Config) {
 	r.checkLimits(&c.Limits)
 	r.checkRedis(&c.Redis)
 	r.checkSession(&c.Session)
+	r.checkJWT(&c.JWT)
 	r.checkSAML(c)
 	r.checkAttributes(c)
 	r.checkDirectories(c)

@@ -67,6 +67,7 @@ func writeFiles(dir string) {
 		"short.crt":         string(weak.CertPEM()),
 		"ec.key":            string(ec.KeyPEM()),
 		"ec.crt":            string(ec.CertPEM()),
+		"jwt.key":           string(ec.KeyPEM()),
 		"tls.key":           goodKey,
 		"tls.crt":           goodCert,
 		"redis.key":         goodKey,
@@ -193,6 +194,9 @@ func TestExample(t *testing.T) {
 	if keys := got.Session.KeyBytes(); len(keys) != 2 || !bytes.Equal(keys[0], olderKey) || !bytes.Equal(keys[1], sessionKey) {
 		t.Errorf("Session.KeyBytes() has %d keys, want those of the environment and of session.key, in this order", len(keys))
 	}
+	if keys := got.JWT.PrivateKeys(); len(keys) != 1 || keys[0].Curve != elliptic.P256() {
+		t.Errorf("JWT.PrivateKeys() has %d keys, want that of jwt.key", len(keys))
+	}
 	if p := got.Redis.Password.Reveal(); p != "redis password" {
 		t.Errorf("Redis.Password = %q, want that of the environment", p)
 	}
@@ -209,6 +213,7 @@ func TestExample(t *testing.T) {
 		Redis:             got.Redis,
 		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML:              got.SAML,
+		JWT:               got.JWT,
 		IdentityProviders: got.IdentityProviders,
 		Discovery:         Discovery{Service: "https://ds.example.com/"},
 		Branding: Branding{

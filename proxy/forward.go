@@ -79,6 +79,7 @@ type passage struct {
 	route    route
 	guest    *guest
 	identity []header
+	token    []string // that signs it, or nil
 }
 
 // forward sends a request to its app and the answer back. It may only be called
@@ -191,13 +192,16 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, sent http.Header, ev *event
 		h["X-Forwarded-For"] = lines[3:4:4]
 	}
 	set(h, p.identity)
+	if p.token != nil {
+		h[tokenHeader] = p.token
+	}
 	out.Header = h
 }
 
 // header returns what goes to the app of the headers that a visitor sent. It has room
 // for what is to be added, and shares the values.
 func (p passage) header(sent http.Header) http.Header {
-	h := make(http.Header, len(sent)+len(p.identity)+4)
+	h := make(http.Header, len(sent)+len(p.identity)+5)
 	for name, values := range sent {
 		if p.app.reserved.mayPass(name) {
 			h[name] = values

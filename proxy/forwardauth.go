@@ -93,13 +93,16 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 	case !ok:
 		return nil, g.sendToLogin(w, asked, ev, to)
 	}
-	headers := make([]header, 0, len(app.names)+1)
+	headers := make([]header, 0, len(app.names)+2)
 	for _, name := range app.names {
 		h := header{name, []string{""}}
 		if i := slices.IndexFunc(p.identity, func(h header) bool { return h.name == name }); i >= 0 {
 			h = p.identity[i]
 		}
 		headers = append(headers, h)
+	}
+	if g.signer != nil {
+		headers = append(headers, header{tokenHeader, []string{strings.Join(p.token, "")}}) // empty on a public path
 	}
 	return append(headers, header{"X-Request-Id", []string{ev.id}}), nil
 }

@@ -76,8 +76,9 @@ type Gateway struct {
 	trusted []netip.Prefix
 	limits  config.Limits
 
-	pairs []config.KeyPair         // for SAML
-	tls   func() *x509.Certificate // of [Options]
+	pairs  []config.KeyPair         // for SAML
+	signer *signer                  // of who visitors are; nil: nobody wants to know it signed
+	tls    func() *x509.Certificate // of [Options]
 
 	cfg      *config.Config
 	users    *provision.Registry
@@ -187,6 +188,9 @@ func build(o Options, s *shared) (*Gateway, error) {
 		now:   time.Now,
 	}
 	g.pairs = o.Config.SAML.KeyPairs()
+	if g.signer, err = newSigner(o.Config.JWT.PrivateKeys(), base.String()); err != nil {
+		return nil, err
+	}
 	clock := func() time.Time { return g.now() }
 	g.sessions = &session.Store{
 		Redis: o.Redis, Prefix: o.Config.Redis.KeyPrefix,
@@ -307,7 +311,11 @@ func (g *Gateway) authorize(r *http.Request, ev *event, app *app, to route) (p p
 		}
 		return passage{}, false, p
 	}
-	return passage{app: app, route: to, guest: v, identity: pass.headers}, true, nil
+	token, err := g.signer.token(pass.badge, g.now())
+	if err != nil {
+		return passage{}, false, err
+	}
+	return passage{app: app, route: to, guest: v, identity: pass.headers, token: token}, true, nil
 }
 
 // route returns where a request goes, in canonical form.
@@ -407,6 +415,8 @@ func (g *Gateway) serveOwn(w http.ResponseWriter, r *http.Request, ev *event, to
 		serve = g.serveSession
 	case "/resend":
 		serve = g.serveResend
+	case "/jwks.json":
+		serve = g.serveKeys
 	default:
 		return notFound()
 	}

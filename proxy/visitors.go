@@ -193,6 +193,7 @@ type pass struct {
 	allowed bool
 	misled  bool     // not allowed, since they signed in at the wrong identity provider
 	headers []header // that tell the app who the guest is
+	badge   *badge   // what tokens say of them; nil: there are none
 }
 
 // A header is a line of a request, its value ready for an [http.Header].
@@ -212,10 +213,10 @@ func (v *guest) pass(a *app) *pass {
 }
 
 // newPass works out what an app means for a user who signed in at an identity provider.
-func newPass(a *app, u provision.User, idp string) pass {
+func newPass(a *app, u provision.User, idp string, s *signer) pass {
 	p := pass{app: a, allowed: a.allows(u, idp), misled: !a.takes(idp)}
 	if p.allowed {
-		p.headers = a.identity(u)
+		p.headers, p.badge = a.identity(u), s.badge(a, u)
 	}
 	return p
 }
@@ -335,7 +336,7 @@ func (g *Gateway) newGuest(v *visitor, a *app, old *guest) *guest {
 	}
 	passes := make([]pass, len(apps))
 	for i, a := range apps {
-		passes[i] = newPass(a, v.user, v.session.IdP)
+		passes[i] = newPass(a, v.user, v.session.IdP, g.signer)
 	}
 	s := v.session
 	guest := &guest{
@@ -376,7 +377,7 @@ func (v *guest) pack() {
 func (v *guest) size() int {
 	n := 600 + len(v.key) + len(v.owner.UserID) + len(v.userName)
 	for _, p := range v.passes {
-		n += 48
+		n += 48 + p.badge.size()
 		for _, h := range p.headers {
 			n += 56 + len(h.value[0])
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -23,6 +25,7 @@ const (
 	spKeyFile      = "sp.key"
 	spCertFile     = "sp.crt"
 	sessionKeyFile = "session.key"
+	jwtKeyFile     = "jwt.key"
 )
 
 // certLifetime is long because identity providers pin the certificate: it is
@@ -34,10 +37,11 @@ func keygenCommand(std stdio) *cobra.Command {
 	var bits int
 	c := &cobra.Command{
 		Use:   "keygen",
-		Short: "Make the SAML key and certificate and a session key",
+		Short: "Make the SAML key and certificate, a session key and a key for tokens",
 		Long: `keygen writes sp.key and sp.crt, the key that signs requests to identity
-providers and decrypts what they send, and session.key, the key that seals
-cookies. A file that is there already is never overwritten.`,
+providers and decrypts what they send; session.key, the key that seals cookies;
+and jwt.key, which signs tokens for apps that want them. A file that is there
+already is never overwritten.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if bits < 2048 || bits > 8192 {
@@ -46,14 +50,17 @@ cookies. A file that is there already is never overwritten.`,
 			if err := writeKeys(dir, name, bits); err != nil {
 				return err
 			}
-			fmt.Fprintf(std.out, `wrote %s, %s and %s; in a jitgate.yaml beside them:
+			fmt.Fprintf(std.out, `wrote %s, %s, %s and %s; in a jitgate.yaml beside them:
 
 saml:
   key_file: %s
   cert_file: %s
 session:
   keys: ["file:%s"]
-`, filepath.Join(dir, spKeyFile), filepath.Join(dir, spCertFile), filepath.Join(dir, sessionKeyFile), spKeyFile, spCertFile, sessionKeyFile)
+jwt: # only where apps verify who a visitor is
+  keys: ["file:%s"]
+`, filepath.Join(dir, spKeyFile), filepath.Join(dir, spCertFile), filepath.Join(dir, sessionKeyFile), filepath.Join(dir, jwtKeyFile),
+				spKeyFile, spCertFile, sessionKeyFile, jwtKeyFile)
 			return nil
 		},
 	}
@@ -63,10 +70,10 @@ session:
 	return c
 }
 
-// writeKeys makes the three files of keygen in dir. It writes none of them if
+// writeKeys makes the files of keygen in dir. It writes none of them if
 // one exists.
 func writeKeys(dir, name string, bits int) error {
-	for _, f := range []string{spKeyFile, spCertFile, sessionKeyFile} {
+	for _, f := range []string{spKeyFile, spCertFile, sessionKeyFile, jwtKeyFile} {
 		path := filepath.Join(dir, f)
 		if _, err := os.Lstat(path); err == nil {
 			return hintError{fmt.Errorf("%q is there already", path), "choose another folder with --dir, or move the file away"}
@@ -88,6 +95,14 @@ func writeKeys(dir, name string, bits int) error {
 	}
 	var session [64]byte
 	rand.Read(session[:])
+	signing, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("making the key for tokens: %w", err)
+	}
+	signingDER, err := x509.MarshalPKCS8PrivateKey(signing)
+	if err != nil {
+		return fmt.Errorf("encoding the key for tokens: %w", err)
+	}
 
 	files := []struct {
 		name string
@@ -97,6 +112,7 @@ func writeKeys(dir, name string, bits int) error {
 		{spKeyFile, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})},
 		{spCertFile, 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})},
 		{sessionKeyFile, 0o600, []byte(base64.StdEncoding.EncodeToString(session[:]) + "\n")},
+		{jwtKeyFile, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: signingDER})},
 	}
 	for _, f := range files {
 		if err := writeNew(filepath.Join(dir, f.name), f.data, f.mode); err != nil {
