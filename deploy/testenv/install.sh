@@ -27,11 +27,16 @@ main() {
     install Chromium chromium
   have_simplesaml ||
     install SimpleSAMLphp simplesamlphp php-cli php-xml php-mbstring
-  have nginx || install nginx nginx-light
+  { have nginx && [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ]; } ||
+    install 'nginx with njs' nginx-light libnginx-mod-http-js
   have caddy || install Caddy caddy
   have haproxy || install HAProxy haproxy
   { have apache2 && [ -e /usr/share/lua/5.3/socket/http.lua ]; } ||
     install 'Apache with LuaSocket' apache2 lua-socket
+  [ -e /usr/lib/python3/dist-packages/jwt/__init__.py ] ||
+    install PyJWT python3-jwt python3-cryptography
+  have node || install Node nodejs
+  have javac || install Java default-jdk-headless
   { have openssl && [ -s /etc/ssl/certs/ca-certificates.crt ]; } ||
     install OpenSSL openssl ca-certificates
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
