@@ -140,6 +140,7 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	if err != nil {
 		return nil, provision.Outcome{}, err
 	}
+	g.metrics.offset.WithLabelValues(idp).Set(identity.IssuedAt.Sub(g.now()).Seconds())
 	in := provision.SignIn{IdP: idp, Attributes: sentAttributes(identity), RequestID: ev.id, Client: ev.client}
 	outcome, err := g.users.SignIn(ctx, in)
 	if err != nil {

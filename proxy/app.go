@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision"
 )
@@ -25,6 +27,9 @@ type app struct {
 	squashed  map[string]bool // the same, as squash has them
 	reserved  nameSet         // headers that a client may not send to it
 	body      int64           // the most bytes of a request's
+
+	forwards prometheus.Counter
+	seconds  prometheus.Observer // that forwarded requests take
 }
 
 // newApps returns the apps of each host, those with the longest paths first.

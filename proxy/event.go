@@ -34,12 +34,15 @@ type event struct {
 	app       string
 	user      string
 	code      string
+	outcome   string // for the metrics, where there is no code
 	client    string // address
 	forwarded string // for X-Forwarded-For
 	status    int    // what to log where it is not the status that was sent
 	err       error
 	body      *requestBody // of the request; nil: it has none
 	duplex    bool         // an answer may begin before the end of the body
+
+	forwarding *app // that the request went to
 }
 
 // newEvent begins the event of a request.
@@ -80,7 +83,9 @@ func (g *Gateway) finish(ev *event, w *recorder, r *http.Request) {
 	case status == 0:
 		status = http.StatusOK
 	}
-	g.requests.Info("request", zap.Inline(&line{ev, r, status, w.bytes, g.now()}))
+	end := g.now()
+	g.metrics.count(ev, status, end)
+	g.requests.Info("request", zap.Inline(&line{ev, r, status, w.bytes, end}))
 	if panicked != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -123,6 +128,7 @@ func (g *Gateway) logLogin(ev *event, idp string, outcome provision.Outcome, err
 	}
 	if err == nil {
 		g.count(idp, "")
+		g.metrics.signedIn(idp, outcome)
 		g.logins.Info("login", fields...)
 		return
 	}

@@ -124,6 +124,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		r.Body = http.MaxBytesReader(w, r.Body, p.app.body)
 	}
 	var failed error
+	ev.forwarding = p.app
 	proxy := httputil.ReverseProxy{
 		Rewrite:        func(pr *httputil.ProxyRequest) { g.rewrite(pr, sent, ev, p) },
 		ModifyResponse: func(res *http.Response) error { return g.checkAnswer(ctx, res, ev, p) },

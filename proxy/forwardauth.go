@@ -46,6 +46,7 @@ func (g *Gateway) serveAuth(w http.ResponseWriter, r *http.Request, ev *event) e
 	if err != nil || headers == nil {
 		return err
 	}
+	ev.outcome = outcomeAllowed
 	page.Protect(w.Header())
 	set(w.Header(), headers)
 	status := http.StatusAccepted

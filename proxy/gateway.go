@@ -118,6 +118,7 @@ func newShared(o Options) *shared {
 	}
 	s.memory.reload = o.Reload
 	s.metrics = newMetrics(&s.newest)
+	o.Redis.AddHook(redisMeter{s.metrics})
 	return s
 }
 
@@ -186,6 +187,11 @@ func build(o Options, s *shared) (*Gateway, error) {
 		},
 		grace: o.Config.Session.Grace,
 		now:   time.Now,
+	}
+	for _, onHost := range apps {
+		for _, a := range onHost {
+			s.metrics.measure(a)
+		}
 	}
 	g.pairs = o.Config.SAML.KeyPairs()
 	if g.signer, err = newSigner(o.Config.JWT.PrivateKeys(), base.String()); err != nil {
@@ -348,9 +354,11 @@ func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, ev *event,
 		return &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "sign_in"}}
 	}
 	if isFramed(r) {
+		ev.outcome = outcomeSignIn
 		g.leaveFrame(w, r, to.host, to.again(r))
 		return nil
 	}
+	ev.outcome = outcomeSignIn
 	redirect(w, http.StatusFound, g.loginURL(to.host, to.again(r)))
 	return nil
 }

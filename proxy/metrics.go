@@ -2,15 +2,21 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
+	"errors"
 	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
 
+	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/provision/audit"
 	"github.com/jitgate/jitgate/samlsp"
 )
 
@@ -63,20 +69,132 @@ func (g *Gateway) Certificates() []Certificate {
 // client sends is a label, or each could make new series without end.
 type metrics struct {
 	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec // of those that were forwarded
+	logins   *prometheus.CounterVec
 	failures *prometheus.CounterVec // of logins
+	users    *prometheus.CounterVec // that were created and updated
+	offset   *prometheus.GaugeVec   // of identity providers' clocks
+	redis    prometheus.Histogram
+	redisErr prometheus.Counter
 }
 
 // newMetrics returns metrics of the gateway that is newest at each time.
 func newMetrics(newest *atomic.Pointer[Gateway]) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jitgate_http_requests_total",
+			Help: "Requests of visitors, by app and by what became of them: forwarded, allowed (another proxy forwards it), own (a page of the gateway), sign_in (sent to sign in), or an error code.",
+		}, []string{"app", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "jitgate_http_request_duration_seconds",
+			Help:    "Time from the head of a request to the end of the app's answer, without websockets.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}, []string{"app"}),
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jitgate_logins_total",
+			Help: "Responses of an identity provider that signed somebody in.",
+		}, []string{"idp"}),
+		users: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jitgate_provisioned_users_total",
+			Help: "Users that a login created, or whose attributes it changed.",
+		}, []string{"idp", "change"}),
+		offset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "jitgate_idp_clock_offset_seconds",
+			Help: "How far the identity provider's clock was ahead of ours at its last login, less the time that its response took.",
+		}, []string{"idp"}),
+		redis: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "jitgate_redis_duration_seconds",
+			Help:    "Time that commands, and pipelines of them, took.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
+		}),
+		redisErr: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "jitgate_redis_errors_total",
+			Help: "Commands, and pipelines of them, that came to nothing.",
+		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jitgate_login_failures_total",
 			Help: "Responses of an identity provider that signed nobody in, by error code and, of saml_invalid and saml_replayed, by the check that failed.",
 		}, []string{"idp", "code", "check"}),
 	}
-	m.registry.MustRegister(m.failures, collector{newest})
+	m.registry.MustRegister(m.requests, m.seconds, m.logins, m.failures, m.users, m.offset, m.redis, m.redisErr, collector{newest},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
+}
+
+// measure has an app's requests counted without looking for their series each time.
+func (m *metrics) measure(a *app) {
+	a.forwards, a.seconds = m.requests.WithLabelValues(a.name, outcomeForwarded), m.seconds.WithLabelValues(a.name)
+}
+
+// What becomes of requests, besides error codes.
+const (
+	outcomeForwarded = "forwarded"
+	outcomeAllowed   = "allowed"
+	outcomeOwn       = "own"
+	outcomeSignIn    = "sign_in"
+)
+
+// count counts a request that is over.
+func (m *metrics) count(ev *event, status int, end time.Time) {
+	if ev.forwarding != nil && ev.code == "" {
+		ev.forwarding.forwards.Inc()
+		if status != http.StatusSwitchingProtocols {
+			ev.forwarding.seconds.Observe(end.Sub(ev.start).Seconds())
+		}
+		return
+	}
+	m.requests.WithLabelValues(ev.app, cmp.Or(ev.code, ev.outcome, outcomeOwn)).Inc()
+}
+
+// signedIn counts a login, and what it changed.
+func (m *metrics) signedIn(idp string, outcome provision.Outcome) {
+	m.logins.WithLabelValues(idp).Inc()
+	for _, e := range outcome.Events {
+		switch e.Type {
+		case audit.UserCreated:
+			m.users.WithLabelValues(idp, "created").Inc()
+		case audit.UserUpdated:
+			m.users.WithLabelValues(idp, "updated").Inc()
+		}
+	}
+}
+
+// A redisMeter measures what Redis is asked.
+type redisMeter struct{ *metrics }
+
+// DialHook, ProcessHook and ProcessPipelineHook are what makes it a [redis.Hook].
+func (m redisMeter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m redisMeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		begin := time.Now()
+		err := next(ctx, cmd)
+		m.done(begin, err)
+		return err
+	}
+}
+
+func (m redisMeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		begin := time.Now()
+		err := next(ctx, cmds)
+		m.done(begin, err)
+		return err
+	}
+}
+
+// done notes what came of a question. That there is nothing is an answer; so is that a
+// script has to be sent whole, and that a server does not know what it is told when a
+// connection begins.
+func (m redisMeter) done(begin time.Time, err error) {
+	m.redis.Observe(time.Since(begin).Seconds())
+	switch {
+	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, context.Canceled), redis.HasErrorPrefix(err, "NOSCRIPT"), redis.HasErrorPrefix(err, "unknown"):
+	default:
+		m.redisErr.Inc()
+	}
 }
 
 // failed counts a login that came to nothing.

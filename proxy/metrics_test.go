@@ -225,3 +225,102 @@ func (s *site) wantNoMetric(series string) {
 		s.t.Errorf("%s = %v, want none", series, got)
 	}
 }
+
+// Requests are counted by what became of them, and nothing that a client sends makes
+// series of its own.
+func TestRequestMetrics(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newSite(t, rdb, setup{top: "trusted_proxies: [192.0.2.0/24]"})
+		ann := s.signedIn("ann", s.url("wiki", "/"))
+		if _, err := s.browser().Login(s.url("wiki", "/"), "acme.example", "bob", "secret"); err != nil {
+			t.Fatal(err)
+		}
+		s.get(ann, s.url("wiki", "/x"))
+		s.get(s.browser(), s.url("wiki", "/public/x"))
+		s.get(s.browser(), s.url("wiki", "/x"))
+		s.get(s.browser(), s.url("wiki", "/x"), "Accept: text/html")
+		s.asksAbout("192.0.2.7", "/.jitgate/auth", cookieHeader(ann, s), "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /x")
+		s.upstream.answer(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) })
+		s.get(ann, s.url("wiki", "/x"))
+		s.get(s.browser(), s.url("wiki", "/.jitgate/nothing"))
+		series := func(app, outcome string) string {
+			return fmt.Sprintf(`jitgate_http_requests_total{app=%q,outcome=%q}`, app, outcome)
+		}
+		// Each of the two logins began with a redirect, and ann's ended at the app.
+		for series, want := range map[string]float64{
+			series("wiki", "forwarded"):                                    3,
+			series("wiki", "sign_in"):                                      2,
+			series("wiki", "login_required"):                               2,
+			series("wiki", "allowed"):                                      1,
+			series("wiki", "forbidden"):                                    1,
+			series("wiki", "upstream_unavailable"):                         1,
+			series("", "not_found"):                                        1,
+			`jitgate_http_request_duration_seconds_count{app="wiki"}`:      3,
+			`jitgate_logins_total{idp="acme"}`:                             2,
+			`jitgate_provisioned_users_total{change="created",idp="acme"}`: 2,
+			`jitgate_redis_errors_total`:                                   0,
+		} {
+			s.wantMetric(series, want)
+		}
+		if n, ok := s.metric("jitgate_redis_duration_seconds_count"); !ok || n < 5 {
+			t.Errorf("Redis was asked %v times", n)
+		}
+		if offset, ok := s.metric(`jitgate_idp_clock_offset_seconds{idp="acme"}`); !ok || offset > 1 || offset < -60 {
+			t.Errorf("the identity provider's clock is %v s ahead", offset)
+		}
+		s.idp.SetAttribute("ann", "displayName", "Somebody Else")
+		if _, err := s.browser().Login(s.url("wiki", "/public/"), "acme.example", "ann", "secret"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.browser().Login(s.url("sso", "/tools/"), "acme.example", "ann", "secret"); err != nil {
+			t.Fatal(err)
+		}
+		s.wantMetric(`jitgate_provisioned_users_total{change="updated",idp="acme"}`, 1)
+
+		before := s.seriesOf("jitgate_")
+		for i := range 20 {
+			s.get(s.browser(), s.url("wiki", fmt.Sprintf("/a%d?b=%d", i, i)), fmt.Sprintf("User-Agent: %d", i))
+			s.raw(fmt.Sprintf("M%d /x HTTP/1.1\nHost: h%d.example\nConnection: close\n\n", i, i))
+			s.get(s.browser(), s.url("sso", fmt.Sprintf("/.jitgate/login?idp=i%d&domain=d%d", i, i)), "Accept: text/html")
+			s.get(s.browser(), s.url("sso", fmt.Sprintf("/.jitgate/saml/i%d/acs", i)))
+		}
+		if after := s.seriesOf("jitgate_"); after > before+4 { // the codes of what was asked for the first time
+			t.Errorf("%d series, where there were %d", after, before)
+		}
+	})
+}
+
+// seriesOf returns how many series there are whose names begin so.
+func (s *site) seriesOf(prefix string) int {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.Admin().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	n := 0
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.HasPrefix(line, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// A Redis that does not answer is counted, and a question without an answer is none.
+func TestRedisMetrics(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	s := newSite(t, testenv.Client(t, server.Addr), setup{})
+	ann := s.signedIn("ann", s.url("wiki", "/"))
+	if _, err := s.rdb.Get(t.Context(), "nothing").Result(); err != redis.Nil {
+		t.Fatal(err)
+	}
+	s.wantMetric("jitgate_redis_errors_total", 0)
+	server.Stop()
+	if res, _ := s.get(ann, s.url("wiki", "/")); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("%d without Redis, want 503", res.StatusCode)
+	}
+	if n, _ := s.metric("jitgate_redis_errors_total"); n < 1 {
+		t.Errorf("%v errors of a Redis that is gone", n)
+	}
+	s.wantMetric(`jitgate_http_requests_total{app="wiki",outcome="store_unavailable"}`, 1)
+}
