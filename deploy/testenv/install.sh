@@ -9,7 +9,7 @@ set -euo pipefail
 
 # Services that the packages below bring. Nothing here needs them: the tests
 # start servers of their own.
-services='redis-server apache2 nginx caddy haproxy'
+services='redis-server apache2 nginx caddy haproxy prometheus'
 
 policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
@@ -35,6 +35,7 @@ main() {
     install 'Apache with LuaSocket' apache2 lua-socket
   [ -e /usr/lib/python3/dist-packages/jwt/__init__.py ] ||
     install PyJWT python3-jwt python3-cryptography
+  { have prometheus && have promtool; } || install Prometheus prometheus
   have node || install Node nodejs
   have javac || install Java default-jdk-headless
   { have openssl && [ -s /etc/ssl/certs/ca-certificates.crt ]; } ||
