@@ -97,7 +97,7 @@ apps:
 		{"domain of a rule", c.Groups[0].Rule.Domain, "acme.example"},
 		{"app's default host", c.Apps[0].Host, "localhost"},
 		{"app's host", c.Apps[1].Host, "wiki.example.com"},
-		{"no preset where headers are named", c.Apps[1].Headers, Headers{Set: map[string]string{"X-User": "userName"}}},
+		{"no preset where headers are named", c.Apps[1].Headers, Headers{Set: map[string]string{"X-User": "userName"}, Lines: map[string]string{"X-User": "userName"}}},
 	} {
 		if !reflect.DeepEqual(check.got, check.want) {
 			t.Errorf("%s = %v, want %v", check.what, check.got, check.want)

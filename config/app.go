@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"net/url"
 	"path"
 	"regexp"
@@ -81,21 +80,6 @@ type Allow struct {
 	AnyUser bool `yaml:"any_user"`
 }
 
-// Headers are the request headers that tell an app who the visitor is: a
-// preset, lines of "Name: attribute", or both.
-type Headers struct {
-	// Preset is a set of headers. forwarded: X-Forwarded-User, -Email and
-	// -Groups, X-Jitgate-Directory, -Domain and -Entitlements. Default:
-	// forwarded where no other header is named, else none.
-	Preset string `yaml:"preset"`
-
-	// Set are further headers: the name of one, and the attribute whose value it
-	// carries. Besides the attributes of users, these are values: id, directory,
-	// groups and entitlements. Several values are joined as in
-	// X-Forwarded-Groups. Default: none.
-	Set map[string]string `yaml:",inline"`
-}
-
 func (r *report) checkApps(c *Config, n names) {
 	seen, routes := make(map[string]string), make(map[string]*App)
 	for i := range c.Apps {
@@ -135,7 +119,7 @@ func (r *report) checkApps(c *Config, n names) {
 				r.add(fmt.Sprintf("%s.public[%d]", key, j), "%q is there already; remove one", p)
 			}
 		}
-		r.checkHeaders(key+".headers", &a.Headers, n)
+		r.checkHeaders(key+".headers", &a.Headers, c.Attributes, n)
 		r.size(key+".body", &a.Body, c.Limits.Body, 1<<10, Unlimited)
 	}
 }
@@ -217,46 +201,6 @@ func (r *report) checkPublic(key, p, appPath string) {
 		r.add(key, "%q makes the whole app public; write the paths that are meant", p)
 	case p != appPath && !strings.HasPrefix(p, below):
 		r.add(key, "%q is not of this app, whose path is %q; write a path that begins with it", p, appPath)
-	}
-}
-
-func (r *report) checkHeaders(key string, h *Headers, n names) {
-	if !r.has(key+".preset") && len(h.Set) == 0 {
-		h.Preset = "forwarded"
-	}
-	switch h.Preset {
-	case "remote-user", "shibboleth", "mellon", "grafana":
-		r.add(key+".preset", `%q is not in this release; write the headers that the app wants as lines of "Name: attribute" instead, like "Remote-User: userName"`, h.Preset)
-	case "forwarded":
-	default:
-		if r.has(key + ".preset") {
-			r.add(key+".preset", `%q is not known here; write "forwarded"`, h.Preset)
-		}
-	}
-	seen := make(map[string]string)
-	for _, name := range slices.Sorted(maps.Keys(h.Set)) {
-		r.checkHeader(join(key, name), name, h.Preset)
-		if other, ok := seen[squash(name)]; ok {
-			r.add(join(key, name), "%q and %q are the same header to some applications; remove one", name, other)
-		}
-		seen[squash(name)] = name
-		switch value := h.Set[name]; value {
-		case "id", "directory", "groups", "entitlements":
-		default:
-			r.known(join(key, name), "attribute", value, n.attributes)
-		}
-	}
-}
-
-// checkHeader checks that the gateway may set the header called name.
-func (r *report) checkHeader(key, name, preset string) {
-	switch s := squash(name); {
-	case !headerName.MatchString(name):
-		r.add(key, "%q cannot be the name of a header; write letters, digits and -, like X-Department", name)
-	case reserved(s) || strings.HasPrefix(strings.ToLower(name), "sec-"):
-		r.add(key, "%q has a meaning of its own in HTTP or for the gateway; write another name, like X-Department", name)
-	case preset == "forwarded" && slices.Contains([]string{"xforwardeduser", "xforwardedemail", "xforwardedgroups"}, s):
-		r.add(key, "%q is in the preset already; remove the preset, or this", name)
 	}
 }
 

@@ -153,7 +153,7 @@ func TestDefaults(t *testing.T) {
 		Apps: []App{{
 			Name: "wiki", Host: "sso.example.com", Path: "/", Upstream: "http://127.0.0.1:9000",
 			UpstreamURL: got.Apps[0].UpstreamURL, Body: 1 << 30,
-			Allow: Allow{AnyUser: true}, Headers: Headers{Preset: "forwarded"},
+			Allow: Allow{AnyUser: true}, Headers: Headers{Preset: "forwarded", Lines: presets["forwarded"]},
 		}},
 	}
 	equal(t, "configuration", got, want)
@@ -273,8 +273,12 @@ func TestExample(t *testing.T) {
 	equal(t, "app", &got.Apps[0], &App{
 		Name: "wiki", Host: "wiki.example.com", Path: "/", Upstream: "http://127.0.0.1:9000", UpstreamURL: got.Apps[0].UpstreamURL,
 		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"}, Body: 20 << 30, IdentityProviders: []string{"acme"},
-		Headers: Headers{Preset: "forwarded", Set: map[string]string{"X-Department": "department"}},
+		Headers: Headers{Preset: "forwarded", Set: map[string]string{"X-Department": "department"}, Lines: got.Apps[0].Headers.Lines},
 	})
+	if lines := got.Apps[0].Headers.Lines; len(lines) != 7 || lines["X-Department"] != "department" || lines["X-Forwarded-Groups"] != "groups" {
+		t.Errorf("the lines of the preset and X-Department are %v", lines)
+	}
+	equal(t, "headers", &got.Apps[1].Headers, &Headers{Preset: "grafana", Encode: "percent", Set: map[string]string{}, Lines: presets["grafana"]})
 	equal(t, "allow", &got.Apps[1].Allow, &Allow{Entitlements: []string{"builds"}})
 }
 

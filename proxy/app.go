@@ -15,18 +15,19 @@ import (
 
 // An app is what forwarding to one application takes.
 type app struct {
-	name      string
-	prefix    string   // of its paths, without a slash at the end
-	upstream  *url.URL // nil: another proxy forwards to it
-	allow     config.Allow
-	idps      []string        // whose users may use it; none: all
-	public    []string        // exact paths, or with a slash at the end all below
-	forwarded bool            // the preset of that name
-	custom    []customHeader  // set besides
-	names     []string        // of all headers that can tell who a visitor is
-	squashed  map[string]bool // the same, as squash has them
-	reserved  nameSet         // headers that a client may not send to it
-	body      int64           // the most bytes of a request's
+	name     string
+	prefix   string   // of its paths, without a slash at the end
+	upstream *url.URL // nil: another proxy forwards to it
+	allow    config.Allow
+	idps     []string        // whose users may use it; none: all
+	public   []string        // exact paths, or with a slash at the end all below
+	preset   string          // of headers
+	encodes  bool            // values are percent-encoded
+	lines    []namedValue    // what tells the app who the visitor is
+	names    []string        // of all headers that can tell who a visitor is
+	squashed map[string]bool // the same, as squash has them
+	reserved nameSet         // headers that a client may not send to it
+	body     int64           // the most bytes of a request's
 
 	forwards prometheus.Counter
 	seconds  prometheus.Observer // that forwarded requests take
@@ -42,10 +43,12 @@ func newApps(cfg *config.Config) (map[string][]*app, error) {
 		a := &app{
 			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"), upstream: c.UpstreamURL,
 			allow: c.Allow, idps: c.IdentityProviders, public: c.Public,
-			forwarded: c.Headers.Preset == "forwarded", custom: customHeaders(c, cfg.Attributes),
+			preset: c.Headers.Preset, encodes: c.Headers.Encode == "percent", lines: namedValues(c.Headers, cfg.Attributes),
 			body: int64(c.Body),
 		}
-		a.names = identityNames(a.forwarded, a.custom)
+		for _, line := range a.lines {
+			a.names = append(a.names, line.name)
+		}
 		a.reserved = newNameSet(a.names...)
 		a.squashed = make(map[string]bool)
 		for _, name := range a.names {

@@ -91,7 +91,7 @@ func (g *Gateway) accessOf(u provision.User, idp string) []AppAccess {
 			access := AppAccess{App: a.name, URL: g.origin(host) + a.prefix + "/", Allowed: a.allows(u, idp), Why: a.why(u, idp)}
 			if access.Allowed {
 				h := make(http.Header)
-				set(h, a.identity(u))
+				set(h, a.identity(person{User: u, issuer: g.idps[idp].EntityID()}))
 				for name, values := range h {
 					access.Headers = append(access.Headers, name+": "+values[0])
 				}

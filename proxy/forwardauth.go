@@ -94,13 +94,11 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 	case !ok:
 		return nil, g.sendToLogin(w, asked, ev, to)
 	}
-	headers := make([]header, 0, len(app.names)+2)
+	headers := append(make([]header, 0, len(app.names)+2), p.identity...)
 	for _, name := range app.names {
-		h := header{name, []string{""}}
-		if i := slices.IndexFunc(p.identity, func(h header) bool { return h.name == name }); i >= 0 {
-			h = p.identity[i]
+		if !slices.ContainsFunc(p.identity, func(h header) bool { return h.name == name }) {
+			headers = append(headers, header{name, []string{""}})
 		}
-		headers = append(headers, h)
 	}
 	if g.signer != nil {
 		headers = append(headers, header{tokenHeader, []string{strings.Join(p.token, "")}}) // empty on a public path
@@ -200,13 +198,18 @@ func only(h http.Header, names ...string) (string, error) {
 	return "", badRequest(http.StatusForbidden, "%s say %q, want one", strings.Join(names, ", "), values)
 }
 
+// isFamily reports whether a name is of those that only say who somebody is.
+func isFamily(squashed []byte) bool {
+	return bytes.HasPrefix(squashed, []byte("xjitgate")) || bytes.HasPrefix(squashed, []byte("shib")) || bytes.HasPrefix(squashed, []byte("mellon"))
+}
+
 // refuseIdentity refuses a request with a header that the app could take for one of those
 // that say who the visitor is. Where another proxy forwards it, nobody takes that away.
 func (a *app) refuseIdentity(sent http.Header) error {
 	for name := range sent {
 		var buf [64]byte
 		squashed := squash(buf[:0], name)
-		if bytes.HasPrefix(squashed, []byte("xjitgate")) || a.squashed[string(squashed)] {
+		if isFamily(squashed) || a.squashed[string(squashed)] {
 			return badRequest(http.StatusForbidden, "header %q of a visitor could pass for ours", name)
 		}
 	}

@@ -4,10 +4,12 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision"
+	"github.com/jitgate/jitgate/proxy/session"
 )
 
 // A nameSet knows the header names that no client may send to an app. Names are
@@ -37,6 +39,7 @@ func newNameSet(extra ...string) nameSet {
 		"xforwarded", "xjitgate", "xauthrequest", "xauthenticated", "xwebauth", "xremote",
 		"remoteuser", "remotegroup", "remoteemail", "remotename",
 		"sslclient", "xsslclient", "xclientcert", // what TLS terminators say of client certificates
+		"shib", "mellon",
 	}}
 	for _, name := range append(reserved, extra...) {
 		s.names[string(squash(nil, name))] = struct{}{}
@@ -108,66 +111,131 @@ func (s nameSet) mayPass(name string) bool {
 	return !s.has(name)
 }
 
-// A customHeader is one `Name: attribute` line of an app.
-type customHeader struct {
+// A namedValue is one `Name: attribute` line of an app.
+type namedValue struct {
 	name, attribute string
 	multiple        bool
 }
 
-// customHeaders returns the app's own headers in a fixed order.
-func customHeaders(app config.App, attributes []config.Attribute) []customHeader {
+// namedValues returns the lines of an app in a fixed order.
+func namedValues(h config.Headers, attributes []config.Attribute) []namedValue {
 	multiple := map[string]bool{"groups": true, "entitlements": true}
 	for _, a := range attributes {
 		multiple[a.Name] = a.Multiple
 	}
-	var headers []customHeader
-	for name, attribute := range app.Headers.Set {
-		headers = append(headers, customHeader{name, attribute, multiple[attribute]})
+	var lines []namedValue
+	for name, attribute := range h.Lines {
+		lines = append(lines, namedValue{http.CanonicalHeaderKey(name), attribute, multiple[attribute]})
 	}
-	slices.SortFunc(headers, func(a, b customHeader) int { return strings.Compare(a.name, b.name) })
-	return headers
+	slices.SortFunc(lines, func(a, b namedValue) int { return strings.Compare(a.name, b.name) })
+	return lines
 }
 
-// identityNames returns the names of all headers that can tell an app who a visitor is.
-func identityNames(forwarded bool, custom []customHeader) []string {
-	var names []string
-	if forwarded {
-		names = append(names, "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Jitgate-Directory", "X-Jitgate-Domain", "X-Jitgate-Entitlements")
-	}
-	for _, c := range custom {
-		names = append(names, http.CanonicalHeaderKey(c.name))
-	}
-	return names
+// A person is a user, with what a login says besides.
+type person struct {
+	provision.User
+	session session.Record
+	issuer  string // entity ID of the identity provider
 }
 
 // identity returns the headers that tell the app who the visitor is. What a user does
 // not have is not sent, not even empty.
-func (a *app) identity(u provision.User) []header {
+func (a *app) identity(p person) []header {
 	var headers []header
 	add := func(name, value string) {
 		if value != "" {
-			headers = append(headers, header{http.CanonicalHeaderKey(name), []string{value}})
+			headers = append(headers, header{name, []string{value}})
 		}
 	}
-	if a.forwarded {
-		add("X-Forwarded-User", u.UserName)
-		if email := u.Attributes["email"]; len(email) > 0 {
-			add("X-Forwarded-Email", email[0])
+	for _, line := range a.lines {
+		values := p.values(line.attribute)
+		if a.encodes {
+			values = slices.Clone(values)
+			for i, v := range values {
+				values[i] = percentEncode(v)
+			}
 		}
-		add("X-Forwarded-Groups", joinSorted(u.Groups))
-		add("X-Jitgate-Directory", u.Directory)
-		add("X-Jitgate-Domain", u.Domain)
-		add("X-Jitgate-Entitlements", joinSorted(u.Entitlements))
+		switch {
+		case len(values) == 0:
+		case a.preset == "mellon" && strings.HasPrefix(line.name, "Mellon-") && !strings.HasPrefix(line.attribute, "@"):
+			add(line.name, values[0])
+			for i, v := range values {
+				add(line.name+"-"+strconv.Itoa(i), v)
+			}
+		case !line.multiple:
+			add(line.name, values[0])
+		default:
+			add(line.name, a.join(values))
+		}
 	}
-	for _, c := range a.custom {
-		values := attributeValues(u, c.attribute)
-		if !c.multiple && len(values) > 0 {
-			add(c.name, values[0])
-			continue
-		}
-		add(c.name, joinList(values))
+	if a.preset == "shibboleth" {
+		add("Shib-Application-Id", "default")
 	}
 	return headers
+}
+
+// values returns what there is under a name of the configuration, be it an attribute or
+// one of the names that the service fills in.
+func (p person) values(name string) []string {
+	one := func(value string) []string {
+		if value == "" {
+			return nil
+		}
+		return []string{value}
+	}
+	switch name {
+	case "id":
+		return one(p.ID)
+	case "directory":
+		return one(p.Directory)
+	case "groups":
+		return slices.Sorted(slices.Values(p.Groups))
+	case "entitlements":
+		return slices.Sorted(slices.Values(p.Entitlements))
+	case config.FromIdP:
+		return one(p.issuer)
+	case config.FromNameID:
+		return one(p.session.NameID)
+	case config.FromSession:
+		return one(p.session.Login)
+	case config.FromInstant:
+		if p.session.Created.IsZero() {
+			return nil
+		}
+		return one(p.session.Created.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	return p.Values(name)
+}
+
+// percentEncode encodes all but the unreserved characters (RFC 3986, section 2.3).
+func percentEncode(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; isUnreserved(c) {
+			b.WriteByte(c)
+		} else {
+			writeEscaped(&b, c)
+		}
+	}
+	return b.String()
+}
+
+// join makes one value of several, as the app's preset has it: such that none can look
+// like two.
+func (a *app) join(values []string) string {
+	switch {
+	case a.preset == "shibboleth" && a.encodes:
+		return strings.Join(values, ";")
+	case a.preset == "shibboleth":
+		escaped := make([]string, len(values))
+		for i, v := range values {
+			escaped[i] = strings.ReplaceAll(v, ";", `\;`)
+		}
+		return strings.Join(escaped, ";")
+	case a.encodes:
+		return strings.Join(values, ",")
+	}
+	return joinList(values)
 }
 
 // set puts headers into h. The values are shared with other requests: they must not be
@@ -176,29 +244,6 @@ func set(h http.Header, headers []header) {
 	for _, line := range headers {
 		h[line.name] = line.value
 	}
-}
-
-// attributeValues returns what the user has under a name of the configuration,
-// be it an attribute or one of the names that the service fills in.
-func attributeValues(u provision.User, name string) []string {
-	switch name {
-	case "id":
-		return []string{u.ID}
-	case "directory":
-		return []string{u.Directory}
-	case "groups":
-		return slices.Sorted(slices.Values(u.Groups))
-	case "entitlements":
-		return slices.Sorted(slices.Values(u.Entitlements))
-	}
-	return u.Values(name)
-}
-
-func joinSorted(names []string) string {
-	if slices.IsSorted(names) {
-		return joinList(names)
-	}
-	return joinList(slices.Sorted(slices.Values(names)))
 }
 
 // joinList joins values with commas. A comma within a value is sent as %2C, and

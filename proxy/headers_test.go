@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/jitgate/jitgate/deploy/testenv"
 	"github.com/jitgate/jitgate/provision"
 )
 
@@ -62,9 +64,13 @@ func TestJoinList(t *testing.T) {
 // What a user does not have is not sent, not even empty.
 func TestSetIdentityAbsent(t *testing.T) {
 	t.Parallel()
-	a := &app{forwarded: true, custom: []customHeader{{"X-Dept", "department", false}, {"X-Titles", "title", true}, {"X-Id", "id", false}, {"X-Dir", "directory", false}, {"X-Groups", "groups", true}, {"X-Ents", "entitlements", true}}}
+	a := &app{lines: []namedValue{
+		{"X-Forwarded-User", "userName", false}, {"X-Forwarded-Email", "email", false}, {"X-Forwarded-Groups", "groups", true}, {"X-Jitgate-Directory", "directory", false},
+		{"X-Jitgate-Domain", "domain", false}, {"X-Jitgate-Entitlements", "entitlements", true},
+		{"X-Dept", "department", false}, {"X-Titles", "title", true}, {"X-Id", "id", false}, {"X-Dir", "directory", false}, {"X-Groups", "groups", true}, {"X-Ents", "entitlements", true},
+	}}
 	h := make(http.Header)
-	set(h, a.identity(provision.User{ID: "i", Directory: "d", Domain: "x.example", UserName: "u", Groups: []string{"b", "a"}}))
+	set(h, a.identity(person{User: provision.User{ID: "i", Directory: "d", Domain: "x.example", UserName: "u", Groups: []string{"b", "a"}}}))
 	want := http.Header{"X-Forwarded-User": {"u"}, "X-Forwarded-Groups": {"a,b"}, "X-Jitgate-Directory": {"d"}, "X-Jitgate-Domain": {"x.example"}, "X-Id": {"i"}, "X-Dir": {"d"}, "X-Groups": {"a,b"}}
 	if len(h) != len(want) {
 		t.Errorf("headers = %v, want %v", h, want)
@@ -104,7 +110,7 @@ func FuzzStrip(f *testing.F) {
 					t.Errorf("%q is left, which reads as %s", left, ours)
 				}
 			}
-			for _, family := range []string{"XFORWARDED", "XJITGATE", "XREMOTE", "REMOTEUSER"} {
+			for _, family := range []string{"XFORWARDED", "XJITGATE", "XREMOTE", "REMOTEUSER", "SHIB", "MELLON", "XWEBAUTH"} {
 				if strings.HasPrefix(bare, family) {
 					t.Errorf("%q is left, which reads as one of %s", left, family)
 				}
@@ -163,5 +169,74 @@ func BenchmarkStrip(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		h = passage{app: &app{reserved: names}}.header(h)
+	}
+}
+
+// Each preset sends what the program of its name sends, and nothing of what a client
+// sends under those names reaches the app.
+func TestPresets(t *testing.T) {
+	t.Parallel()
+	const name, encoded = "Doe, Änn 100%", "Doe%2C%20%C3%84nn%20100%25"
+	for preset, want := range map[string]map[string]string{
+		"forwarded": {
+			"X-Forwarded-User": "ann", "X-Forwarded-Email": "ann@acme.example", "X-Forwarded-Groups": "a%2Cb,engineers", "X-Jitgate-Directory": "acme",
+			"X-Jitgate-Domain": "acme.example", "X-Jitgate-Entitlements": "wiki", "X-Title": "a%2Cb%25,c",
+		},
+		"remote-user": {"Remote-User": "ann", "Remote-Email": "ann@acme.example", "Remote-Name": name, "Remote-Groups": "a%2Cb,engineers", "X-Title": "a%2Cb%25,c"},
+		"grafana":     {"X-Webauth-User": "ann", "X-Webauth-Email": "ann@acme.example", "X-Webauth-Name": name, "X-Webauth-Groups": "a%2Cb,engineers", "X-Title": "a%2Cb%25,c"},
+		"grafana, encode: percent": {
+			"X-Webauth-User": "ann", "X-Webauth-Email": "ann%40acme.example", "X-Webauth-Name": encoded, "X-Webauth-Groups": "a%2Cb,engineers", "X-Title": "a%2Cb%25,c",
+		},
+		"shibboleth": {
+			"Username": "ann", "Domain": "acme.example", "Email": "ann@acme.example", "Department": "Engineering", "Displayname": name, "Title": "a,b%;c",
+			"Ismemberof": "a,b;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "IDP", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*",
+			"Shib-Application-Id": "default", "X-Title": "a,b%;c",
+		},
+		"shibboleth, encode: percent": {
+			"Username": "ann", "Domain": "acme.example", "Email": "ann%40acme.example", "Department": "Engineering", "Displayname": encoded, "Title": "a%2Cb%25;c",
+			"Ismemberof": "a%2Cb;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "*", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*",
+			"Shib-Application-Id": "default", "X-Title": "a%2Cb%25;c",
+		},
+		"mellon": {
+			"Mellon-Username": "ann", "Mellon-Username-0": "ann", "Mellon-Domain": "acme.example", "Mellon-Domain-0": "acme.example", "Mellon-Email": "ann@acme.example", "Mellon-Email-0": "ann@acme.example",
+			"Mellon-Department": "Engineering", "Mellon-Department-0": "Engineering", "Mellon-Displayname": name, "Mellon-Displayname-0": name, "Mellon-Title": "a,b%", "Mellon-Title-0": "a,b%", "Mellon-Title-1": "c",
+			"Mellon-Name-Id": "*", "Mellon-Idp": "IDP", "X-Title": "a%2Cb%25,c",
+		},
+	} {
+		t.Run(preset, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{app: "allow: {any_user: true}\n    headers: {preset: " + preset + ", X-Title: title}"})
+			ann := s.signedIn("ann", s.url("wiki", "/"))
+			seen := func(path string) http.Header {
+				t.Helper()
+				var forged []string
+				for name := range want {
+					forged = append(forged, name+": forged", strings.ReplaceAll(name, "-", "_")+": forged", strings.ToLower(name)+": forged")
+				}
+				_, body := s.get(ann, s.url("wiki", path), append(forged, "Mellon-Title-7: forged", "Shib-Handler: forged", "Shib_Handler: forged")...)
+				if strings.Contains(body, "forged") {
+					t.Errorf("%s: what the client sent is left: %s", path, body)
+				}
+				var got struct{ Header http.Header }
+				if err := json.Unmarshal([]byte(body), &got); err != nil {
+					t.Fatal(err)
+				}
+				return got.Header
+			}
+			before := seen("/public/x")
+			for name, values := range seen("/x") {
+				value, ok := want[name]
+				switch {
+				case !ok && before[name] == nil:
+					t.Errorf("%s: %q is sent too", name, values)
+				case !ok:
+				case value == "IDP" && values[0] == s.idp.EntityID(), value == "*" && values[0] != "", len(values) == 1 && values[0] == value:
+					delete(want, name)
+				}
+			}
+			for name, value := range want {
+				t.Errorf("%s is not %q", name, value)
+			}
+		})
 	}
 }

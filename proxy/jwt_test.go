@@ -70,7 +70,10 @@ func (s *site) verify(token string) (claimSet, string) {
 		if key.Kty != "EC" || key.Crv != "P-256" || key.Use != "sig" || key.Alg != "ES256" {
 			s.t.Errorf("key %+v", key)
 		}
-		public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(decode(key.X)), Y: new(big.Int).SetBytes(decode(key.Y))}
+		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, decode(key.X), decode(key.Y)))
+		if err != nil {
+			s.t.Fatal(err)
+		}
 		sum, sig := sha256.Sum256([]byte(parts[0]+"."+parts[1])), decode(parts[2])
 		if len(sig) != 64 || !ecdsa.Verify(public, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
 			s.t.Errorf("token %s is not signed by key %s", token, key.Kid)

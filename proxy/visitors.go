@@ -213,10 +213,10 @@ func (v *guest) pass(a *app) *pass {
 }
 
 // newPass works out what an app means for a user who signed in at an identity provider.
-func newPass(a *app, u provision.User, idp string, s *signer) pass {
-	p := pass{app: a, allowed: a.allows(u, idp), misled: !a.takes(idp)}
+func newPass(a *app, of person, s *signer) pass {
+	p := pass{app: a, allowed: a.allows(of.User, of.session.IdP), misled: !a.takes(of.session.IdP)}
 	if p.allowed {
-		p.headers, p.badge = a.identity(u), s.badge(a, u)
+		p.headers, p.badge = a.identity(of), s.badge(a, of.User)
 	}
 	return p
 }
@@ -334,9 +334,13 @@ func (g *Gateway) newGuest(v *visitor, a *app, old *guest) *guest {
 			}
 		}
 	}
+	of := person{User: v.user, session: v.session}
+	if p, ok := g.idps[v.session.IdP]; ok {
+		of.issuer = p.EntityID()
+	}
 	passes := make([]pass, len(apps))
 	for i, a := range apps {
-		passes[i] = newPass(a, v.user, v.session.IdP, g.signer)
+		passes[i] = newPass(a, of, g.signer)
 	}
 	s := v.session
 	guest := &guest{
