@@ -35,10 +35,15 @@ type App struct {
 	// Those of one host may not differ in case alone. Default: /.
 	Path string `yaml:"path"`
 
-	// Upstream is the application's own address, like http://127.0.0.1:9000:
-	// scheme, host and port. Paths are forwarded as they came in. Required, unless
-	// forward_auth.
+	// Upstream is the application's own address: scheme, host and port, like
+	// http://127.0.0.1:9000, or unix:PATH for a Unix socket. The scheme is http, https,
+	// which speaks HTTP/2 where the app does, or h2c, which is HTTP/2 without TLS. Paths
+	// are forwarded as they came in. Required, unless forward_auth.
 	Upstream string `yaml:"upstream"`
+
+	// UpstreamTLS says what the gateway wants to see of an app at https, and shows it.
+	// Default: a certificate for its host that the system trusts.
+	UpstreamTLS *ClientTLS `yaml:"upstream_tls"`
 
 	// ForwardAuth says that another proxy forwards to the app, which asks
 	// /.jitgate/auth about each request, and sends here what is below /.jitgate/. That
@@ -64,7 +69,8 @@ type App struct {
 	// limits.body.
 	Body Size `yaml:"body"`
 
-	// UpstreamURL is Upstream, parsed by Load; nil with ForwardAuth.
+	// UpstreamURL is Upstream, parsed by Load; nil with ForwardAuth. Of a Unix socket it
+	// has the scheme unix and the absolute path.
 	UpstreamURL *url.URL `yaml:"-"`
 }
 
@@ -104,8 +110,9 @@ func (r *report) checkApps(c *Config, n names) {
 		case a.Upstream == "":
 			r.add(key+".upstream", "is missing; write the application's address, like http://127.0.0.1:9000")
 		default:
-			a.UpstreamURL = r.origin(key+".upstream", a.Upstream, "http://127.0.0.1:9000")
+			a.UpstreamURL = r.upstream(key+".upstream", a.Upstream)
 		}
+		r.checkUpstreamTLS(key+".upstream_tls", a)
 		r.checkAllow(key+".allow", a.Allow, n)
 		if r.has(key+".identity_providers") && len(a.IdentityProviders) == 0 {
 			r.add(key+".identity_providers", "is empty, so that nobody may use the app; write the identity providers whose users may, or remove it")
@@ -122,6 +129,37 @@ func (r *report) checkApps(c *Config, n names) {
 		r.checkHeaders(key+".headers", &a.Headers, c.Attributes, n)
 		r.size(key+".body", &a.Body, c.Limits.Body, 1<<10, Unlimited)
 	}
+}
+
+// upstream parses the address of an app. It returns nil after recording why not.
+func (r *report) upstream(key, address string) *url.URL {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		r.resolve(&path)
+		if path == "" || strings.HasPrefix(path, "//") || len(path) > 107 { // what a socket's address has room for
+			r.add(key, "%q names no socket; write unix: and a path of at most 107 bytes, like unix:/run/app.sock", address)
+			return nil
+		}
+		return &url.URL{Scheme: "unix", Path: path}
+	}
+	rest, h2c := strings.CutPrefix(address, "h2c://")
+	if h2c {
+		address = "http://" + rest
+	}
+	u := r.origin(key, address, "http://127.0.0.1:9000")
+	if u != nil && h2c {
+		u.Scheme = "h2c"
+	}
+	return u
+}
+
+func (r *report) checkUpstreamTLS(key string, a *App) {
+	if a.UpstreamTLS == nil {
+		return
+	}
+	if a.UpstreamURL != nil && a.UpstreamURL.Scheme != "https" {
+		r.add(key, "is for an upstream at https; write that, or remove this")
+	}
+	r.checkClientTLS(key, a.UpstreamTLS)
 }
 
 // checkRoute checks a's host and path, and fills in their defaults.

@@ -240,7 +240,7 @@ func TestExample(t *testing.T) {
 	})
 	equal(t, "redis", &got.Redis, &Redis{
 		Addresses: []string{"127.0.0.1:6379"}, Username: "jitgate", Password: got.Redis.Password, KeyPrefix: "jitgate:",
-		TLS: &RedisTLS{CAFile: in("redis-ca.crt"), CertFile: in("redis.crt"), KeyFile: in("redis.key"), ServerName: "redis.example.com"},
+		TLS: &ClientTLS{CAFile: in("redis-ca.crt"), CertFile: in("redis.crt"), KeyFile: in("redis.key"), ServerName: "redis.example.com"},
 	})
 	equal(t, "identity provider", &got.IdentityProviders[0], &IdentityProvider{
 		Name: "acme", Title: "Acme Corporation", LoginHint: []string{"subject", "query"}, Directory: "acme", Metadata: Metadata{File: in("acme-idp.xml"), Refresh: time.Minute},
@@ -271,7 +271,7 @@ func TestExample(t *testing.T) {
 	equal(t, "group", &got.Groups[2], &Group{Name: "admins", Users: []string{"ann@acme.example"}, Rule: &Rule{Group: "eng-admins"}})
 	equal(t, "group", &got.Groups[3], &Group{Name: "eng-admins", Asserted: true})
 	equal(t, "app", &got.Apps[0], &App{
-		Name: "wiki", Host: "wiki.example.com", Path: "/", Upstream: "http://127.0.0.1:9000", UpstreamURL: got.Apps[0].UpstreamURL,
+		Name: "wiki", Host: "wiki.example.com", Path: "/", Upstream: "https://app.internal:9443", UpstreamURL: got.Apps[0].UpstreamURL, UpstreamTLS: &ClientTLS{CAFile: in("redis-ca.crt"), CertFile: in("redis.crt"), KeyFile: in("redis.key"), ServerName: "wiki.internal"},
 		Allow: Allow{Groups: []string{"engineers", "eng-guests"}}, Public: []string{"/healthz", "/static/"}, Body: 20 << 30, IdentityProviders: []string{"acme"},
 		Headers: Headers{Preset: "forwarded", Set: map[string]string{"X-Department": "department"}, Lines: got.Apps[0].Headers.Lines},
 	})

@@ -1,9 +1,13 @@
 package config
 
 import (
+	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"net"
+	"os"
 	"regexp"
 )
 
@@ -48,7 +52,7 @@ type Redis struct {
 
 	// TLS makes the connections TLS ones; "tls: {}" suffices for a server whose
 	// certificate the system trusts. Default: none, connections are plain.
-	TLS *RedisTLS `yaml:"tls"`
+	TLS *ClientTLS `yaml:"tls"`
 
 	// DB is the number of the database. A Cluster has 0 alone. Default: 0.
 	DB int `yaml:"db"`
@@ -58,8 +62,8 @@ type Redis struct {
 	KeyPrefix string `yaml:"key_prefix"`
 }
 
-// RedisTLS is how connections to Redis are encrypted. All files are PEM.
-type RedisTLS struct {
+// ClientTLS is how connections to a server are encrypted. All files are PEM.
+type ClientTLS struct {
 	// CAFile holds the certificates that the server's must come from. Default:
 	// those that the system trusts.
 	CAFile string `yaml:"ca_file"`
@@ -74,6 +78,39 @@ type RedisTLS struct {
 	// ServerName is the name that must be in the server's certificate. Default:
 	// the host of the address.
 	ServerName string `yaml:"server_name"`
+}
+
+// Config returns c as the package tls has it, with the files as they are now.
+func (c *ClientTLS) Config() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		data, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("%q holds no certificate in PEM", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, err
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
+}
+
+// Fingerprint returns a text that changes when c does, or what is in its files.
+func (c *ClientTLS) Fingerprint() string {
+	h := sha256.New()
+	for _, file := range []string{c.CAFile, c.CertFile, c.KeyFile} {
+		data, _ := os.ReadFile(file) // Config says what is wrong with it
+		fmt.Fprintf(h, "%d %s", len(data), data)
+	}
+	return c.ServerName + " " + hex.EncodeToString(h.Sum(nil))
 }
 
 func (r *report) checkRedis(c *Redis) {
@@ -128,23 +165,24 @@ func (r *report) checkRedisServer(c *Redis) {
 	if c.DB < 0 || c.DB > 0 && c.Cluster {
 		r.add("redis.db", "%d is not a database; write 0 or more, and 0 for a Cluster", c.DB)
 	}
-	r.checkRedisTLS(c.TLS)
+	r.checkClientTLS("redis.tls", c.TLS)
 }
 
-func (r *report) checkRedisTLS(c *RedisTLS) {
+// checkClientTLS checks the section at key, which may be nil.
+func (r *report) checkClientTLS(key string, c *ClientTLS) {
 	if c == nil {
 		return
 	}
-	if r.has("redis.tls.ca_file") {
-		pem, ok := r.read("redis.tls.ca_file", &c.CAFile)
+	if r.has(key + ".ca_file") {
+		pem, ok := r.read(key+".ca_file", &c.CAFile)
 		if ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			r.add("redis.tls.ca_file", "%q holds no certificate in PEM; write a file that does", c.CAFile)
+			r.add(key+".ca_file", "%q holds no certificate in PEM; write a file that does", c.CAFile)
 		}
 	}
-	if r.has("redis.tls.cert_file") || r.has("redis.tls.key_file") {
-		r.keyPair("redis.tls", &c.CertFile, &c.KeyFile)
+	if r.has(key+".cert_file") || r.has(key+".key_file") {
+		r.keyPair(key, &c.CertFile, &c.KeyFile)
 	}
-	if _, ok := normalHost(c.ServerName); r.has("redis.tls.server_name") && !ok {
-		r.add("redis.tls.server_name", "%q is not a host name; write the name in the server's certificate", c.ServerName)
+	if _, ok := normalHost(c.ServerName); r.has(key+".server_name") && !ok {
+		r.add(key+".server_name", "%q is not a host name; write the name in the server's certificate", c.ServerName)
 	}
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/base64"
-	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -35,13 +34,20 @@ func TestConfigText(t *testing.T) {
 			again = strings.Replace(again, "  db: 0\n", "", 1)
 		}
 		got := parse(t, again)
+		for _, c := range []*Config{got, want} {
+			for i := range c.Apps {
+				if len(c.Apps[i].Headers.Set) == 0 {
+					c.Apps[i].Headers.Set = nil // an empty one is written as none
+				}
+			}
+		}
 		for i := range reflect.TypeFor[Config]().NumField() {
 			field := reflect.TypeFor[Config]().Field(i).Name
 			if field == "SAML" || field == "JWT" || field == "Session" || field == "Redis" { // with what no comparison understands
 				continue
 			}
 			g, w := reflect.ValueOf(got).Elem().Field(i).Interface(), reflect.ValueOf(want).Elem().Field(i).Interface()
-			if !reflect.DeepEqual(g, w) && (field != "Apps" || fmt.Sprint(g) != fmt.Sprint(w)) { // where an empty map may be none
+			if !reflect.DeepEqual(g, w) {
 				t.Errorf("%s: %s is read as %+v, want %+v, from\n%s", name, field, g, w, text)
 			}
 		}

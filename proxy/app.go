@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ type app struct {
 	name     string
 	prefix   string   // of its paths, without a slash at the end
 	upstream *url.URL // nil: another proxy forwards to it
+	via      http.RoundTripper
 	allow    config.Allow
 	idps     []string        // whose users may use it; none: all
 	public   []string        // exact paths, or with a slash at the end all below
@@ -34,17 +36,23 @@ type app struct {
 }
 
 // newApps returns the apps of each host, those with the longest paths first.
-func newApps(cfg *config.Config) (map[string][]*app, error) {
+func newApps(cfg *config.Config, up upstreams) (map[string][]*app, error) {
 	hosts := map[string][]*app{cfg.Base().Hostname(): nil}
 	for _, c := range cfg.Apps {
 		if c.UpstreamURL == nil && !c.ForwardAuth {
 			return nil, fmt.Errorf("app %q: no upstream", c.Name)
 		}
 		a := &app{
-			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"), upstream: c.UpstreamURL,
+			name: c.Name, prefix: strings.TrimSuffix(c.Path, "/"),
 			allow: c.Allow, idps: c.IdentityProviders, public: c.Public,
 			preset: c.Headers.Preset, encodes: c.Headers.Encode == "percent", lines: namedValues(c.Headers, cfg.Attributes),
 			body: int64(c.Body),
+		}
+		if c.UpstreamURL != nil {
+			var err error
+			if a.upstream, a.via, err = up.to(c); err != nil {
+				return nil, fmt.Errorf("app %q: %w", c.Name, err)
+			}
 		}
 		for _, line := range a.lines {
 			a.names = append(a.names, line.name)

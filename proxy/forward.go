@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
+	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/proxy/wire"
 )
 
@@ -33,6 +35,7 @@ const flushEvery = 10 * time.Millisecond
 // upstreams is what all forwarded requests share, whatever the configuration.
 type upstreams struct {
 	transport *wire.Transport
+	special   *transports
 	buffers   *bufferPool
 	ended     context.Context // done when the gateway closes
 	end       context.CancelFunc
@@ -42,22 +45,84 @@ type upstreams struct {
 
 func newUpstreams() upstreams {
 	u := upstreams{
-		transport: wire.New(&http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout: 5 * time.Second,
-			ForceAttemptHTTP2:   true, // it is for https alone
-			MaxIdleConnsPerHost: 512,
-			IdleConnTimeout:     90 * time.Second,
-			DisableCompression:  true, // what the app sends is what the visitor gets
-
-			MaxResponseHeaderBytes: 256 << 10,
-		}),
-		buffers: new(bufferPool),
-		sockets: new(atomic.Int64),
-		watch:   watchEvery,
+		transport: wire.New(newTransport()),
+		special:   &transports{all: make(map[string]*http.Transport)},
+		buffers:   new(bufferPool),
+		sockets:   new(atomic.Int64),
+		watch:     watchEvery,
 	}
 	u.ended, u.end = context.WithCancel(context.Background())
 	return u
+}
+
+// newTransport returns how apps are asked.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		ForceAttemptHTTP2:   true, // it is for https alone
+		MaxIdleConnsPerHost: 512,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true, // what the app sends is what the visitor gets
+
+		MaxResponseHeaderBytes: 256 << 10,
+	}
+}
+
+// transports are those for apps that are asked in another way than most, by what that
+// is. They stay when the configuration is read again, with their connections.
+type transports struct {
+	mu  sync.Mutex
+	all map[string]*http.Transport
+}
+
+// get returns the transport of a name, which change makes of the ordinary one.
+func (t *transports) get(name string, change func(*http.Transport)) *http.Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all[name] == nil {
+		t.all[name] = newTransport()
+		change(t.all[name])
+	}
+	return t.all[name]
+}
+
+// to returns the URL that an app is asked at, and what asks it.
+func (u upstreams) to(c config.App) (*url.URL, http.RoundTripper, error) {
+	at := c.UpstreamURL
+	switch {
+	case at.Scheme == "unix":
+		via := u.special.get("unix:"+at.Path, func(t *http.Transport) {
+			t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", at.Path)
+			}
+		})
+		return &url.URL{Scheme: "http", Host: "unix"}, via, nil
+	case at.Scheme == "h2c":
+		via := u.special.get("h2c", func(t *http.Transport) {
+			t.Protocols = new(http.Protocols)
+			t.Protocols.SetUnencryptedHTTP2(true)
+		})
+		return &url.URL{Scheme: "http", Host: at.Host}, via, nil
+	case c.UpstreamTLS != nil:
+		conf, err := c.UpstreamTLS.Config()
+		if err != nil {
+			return nil, nil, fmt.Errorf("upstream_tls: %w", err)
+		}
+		via := u.special.get("tls:"+c.UpstreamTLS.Fingerprint(), func(t *http.Transport) { t.TLSClientConfig = conf })
+		return at, via, nil
+	}
+	return at, u.transport, nil
+}
+
+// closeIdle closes the connections that are not in use.
+func (u upstreams) closeIdle() {
+	u.transport.CloseIdleConnections()
+	u.special.mu.Lock()
+	defer u.special.mu.Unlock()
+	for _, t := range u.special.all {
+		t.CloseIdleConnections()
+	}
 }
 
 // A bufferPool holds buffers for copying bodies.
@@ -129,7 +194,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		Rewrite:        func(pr *httputil.ProxyRequest) { g.rewrite(pr, sent, ev, p) },
 		ModifyResponse: func(res *http.Response) error { return g.checkAnswer(ctx, res, ev, p) },
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
-		Transport:      g.transport,
+		Transport:      p.app.via,
 		BufferPool:     g.buffers,
 		FlushInterval:  flushEvery,
 		ErrorLog:       g.proxyLog,
@@ -191,6 +256,9 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, sent http.Header, ev *event
 	h["X-Request-Id"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"] = lines[0:1:1], lines[1:2:2], lines[2:3:3]
 	if ev.forwarded != "" {
 		h["X-Forwarded-For"] = lines[3:4:4]
+	}
+	if pr.In.ProtoMajor == 2 && httpguts.HeaderValuesContainsToken(sent["Te"], "trailers") {
+		h["Te"] = []string{"trailers"} // gRPC wants it
 	}
 	set(h, p.identity)
 	if p.token != nil {
@@ -279,6 +347,8 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	defer stop()
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
+	end := time.NewTimer(s.expires.Sub(g.now()))
+	defer end.Stop()
 	for s.expires.After(g.now()) {
 		now := g.newest.Load()
 		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -298,6 +368,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-end.C:
 		case <-changed:
 		}
 	}

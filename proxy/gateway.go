@@ -171,7 +171,7 @@ func (g *Gateway) takeOver() {
 // build makes the gateway that o describes, which does not answer yet.
 func build(o Options, s *shared) (*Gateway, error) {
 	base := o.Config.Base()
-	apps, err := newApps(o.Config)
+	apps, err := newApps(o.Config, s.upstreams)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (g *Gateway) Close() {
 	for end := time.Now().Add(3 * closeTime); g.sockets.Load() > 0 && time.Now().Before(end); {
 		<-tick.C
 	}
-	g.transport.CloseIdleConnections()
+	g.closeIdle()
 	g.touchUsed()
 	g.writeTally()
 }

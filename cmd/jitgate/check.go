@@ -195,6 +195,14 @@ func bounded(ctx context.Context, f func(context.Context) error) error {
 
 func dialUpstream(ctx context.Context, app config.App) error {
 	u := app.UpstreamURL
+	if u.Scheme == "unix" {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", u.Path)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
 	port := u.Port()
 	if port == "" {
 		port = "80"

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -34,9 +32,12 @@ func openRedis(c config.Redis, log *zap.Logger) (redis.UniversalClient, func(), 
 	if c.Embedded {
 		return openEmbedded()
 	}
-	tlsConfig, err := redisTLS(c.TLS)
-	if err != nil {
-		return nil, nil, err
+	var tlsConfig *tls.Config
+	if c.TLS != nil {
+		var err error
+		if tlsConfig, err = c.TLS.Config(); err != nil {
+			return nil, nil, fmt.Errorf("redis.tls: %w", err)
+		}
 	}
 	rdb := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:            c.Addresses,
@@ -61,31 +62,6 @@ func openRedis(c config.Redis, log *zap.Logger) (redis.UniversalClient, func(), 
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	return rdb, func() { rdb.Close() }, nil
-}
-
-func redisTLS(c *config.RedisTLS) (*tls.Config, error) {
-	if c == nil {
-		return nil, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
-	if c.CAFile != "" {
-		data, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(data) {
-			return nil, fmt.Errorf("redis.tls.ca_file: %q holds no certificate", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.cert_file: %w", err)
-		}
-		t.Certificates = []tls.Certificate{cert}
-	}
-	return t, nil
 }
 
 // openEmbedded starts the store that lives in this process.
