@@ -73,7 +73,9 @@ func (g *Gateway) serveConsole(w http.ResponseWriter, r *http.Request, ev *event
 	if err != nil {
 		return consoleError(err)
 	}
-	page.Notice = notices[in.query.Get("done")]
+	if r.Header.Get("Sec-Fetch-Site") != "cross-site" { // a link says what its writer likes
+		page.Notice = notices[in.query.Get("done")]
+	}
 	if page.At == "" {
 		page.At = path
 	}

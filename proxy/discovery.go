@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -55,6 +56,9 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	all := filter(g.asking.idps, app.takes)
 	if form.asks() || len(all) == 1 {
 		if err := g.attempt(ev); err != nil {
+			if p, ok := errors.AsType[*problem](err); ok { // to what was asked for
+				p.link.URL = g.loginURL(g.base.Hostname(), "") + "?" + form.query()
+			}
 			return err
 		}
 	}

@@ -86,7 +86,7 @@ func TestNetworkOf(t *testing.T) {
 func TestTooManyLogins(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{top: "trusted_proxies: [127.0.0.1]\nlimits: {logins_per_minute: 2}"})
-	login, acs := s.url("sso", "/.jitgate/login?idp=acme"), s.url("sso", "/.jitgate/saml/acme/acs")
+	login, acs := s.url("sso", "/.jitgate/login?idp=acme&rd=%2Ftools%2Fx"), s.url("sso", "/.jitgate/saml/acme/acs")
 	post := func(from string) *http.Response {
 		req, err := http.NewRequest(http.MethodPost, acs, strings.NewReader("SAMLResponse=x"))
 		if err != nil {
@@ -106,7 +106,7 @@ func TestTooManyLogins(t *testing.T) {
 		}
 	}
 	res, body := get("192.0.2.1", "text/html")
-	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "30" || !strings.Contains(body, codeTooMany) {
+	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "30" || !strings.Contains(body, codeTooMany) || !strings.Contains(body, `href="`+s.url("sso", "/.jitgate/login?idp=acme&amp;rd=%2Ftools%2Fx")+`"`) {
 		t.Errorf("a third one: status %d, Retry-After %q: %s", res.StatusCode, res.Header.Get("Retry-After"), body)
 	}
 	res, body = get("192.0.2.1", "application/json")
