@@ -26,7 +26,7 @@ import (
 	"github.com/jitgate/jitgate/samlsp/samltest"
 )
 
-var updateGolden = flag.Bool("update", false, "write the expected explanations of testdata/explain anew")
+var updateGolden = flag.Bool("update", false, "write the expected explanations and configurations of testdata anew")
 
 // explainConfig is what the captured responses are judged by.
 const explainConfig = `
