@@ -172,6 +172,22 @@ func (m *imported) yaml(from string) string {
 	line("directories:")
 	line("  - {name: main, domains: [example.com]}   # the domains of your users' addresses")
 	m.writeIdPs(line)
+	m.writeGroups(line)
+	m.writeApps(line)
+	line("\n# Identity providers send responses to another address now: give them what")
+	line("# jitgate metadata --idp NAME prints.")
+	if len(m.notes) > 0 {
+		line("#")
+		line("# Not carried over:")
+	}
+	for _, n := range m.notes {
+		line("# - %s", strings.ReplaceAll(n, "\n", " "))
+	}
+	return b.String()
+}
+
+func (m *imported) writeGroups(line func(string, ...any)) {
+	q := strconv.Quote
 	if len(m.groups) > 0 {
 		line("groups:")
 	}
@@ -183,6 +199,10 @@ func (m *imported) yaml(from string) string {
 			line("        - {attribute: %s, is: %s}", q(g.attribute), q(v))
 		}
 	}
+}
+
+func (m *imported) writeApps(line func(string, ...any)) {
+	q := strconv.Quote
 	line("apps:")
 	for i, a := range m.apps {
 		line("  - name: %s", q(cmp.Or(a.name, "app"+strconv.Itoa(i))))
@@ -203,16 +223,6 @@ func (m *imported) yaml(from string) string {
 		}
 		m.writeHeaders(line, a)
 	}
-	line("\n# Identity providers send responses to another address now: give them what")
-	line("# jitgate metadata --idp NAME prints.")
-	if len(m.notes) > 0 {
-		line("#")
-		line("# Not carried over:")
-	}
-	for _, n := range m.notes {
-		line("# - %s", strings.ReplaceAll(n, "\n", " "))
-	}
-	return b.String()
 }
 
 func (m *imported) writeIdPs(line func(string, ...any)) {

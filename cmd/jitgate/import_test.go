@@ -72,6 +72,8 @@ func TestImportFailsClosed(t *testing.T) {
 		"a condition with flags":         {"<Location />\nMellonEnable auth\nMellonCond mail a@a.example [NOT]\n</Location>", ""},
 		"an expression":                  {"<LocationMatch ^/x>\nMellonEnable auth\n</LocationMatch>", ""},
 		"another module's rule":          {"<Location />\nMellonEnable auth\nRequire ldap-group cn=x\n</Location>", ""},
+		"inside of <IfModule>":           {"<Location />\n<IfModule mod_x.c>\nMellonEnable auth\n</IfModule>\nMellonCond mail a@a.example\n</Location>", `allow: {groups: ["a-example-mail"]}`},
+		"after another place":            {"<VirtualHost *:443>\nServerName a.example\n<Location /x>\nMellonEnable off\n</Location>\nMellonEnable auth\nRequire ip ::1\n</VirtualHost>", ""},
 		"a rule of the place above":      {"<Location />\nMellonEnable auth\nRequire ip 10.0.0.0/8\n</Location>\n<Location /x>\nMellonEnable auth\n</Location>", ""},
 	} {
 		m, err := importMellon([]byte(head + c.conf))
