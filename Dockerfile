@@ -24,5 +24,7 @@ USER 65532:65532
 WORKDIR /etc/jitgate
 EXPOSE 8443
 STOPSIGNAL SIGTERM
+# By the program itself: there is no curl here.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/bin/jitgate", "healthcheck", "-c", "/etc/jitgate/jitgate.yaml"]
 ENTRYPOINT ["/usr/bin/jitgate"]
 CMD ["serve", "-c", "/etc/jitgate/jitgate.yaml"]
