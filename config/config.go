@@ -55,6 +55,9 @@ type Config struct {
 	// Admin is where the command line and the monitoring reach the gateway.
 	Admin Admin `yaml:"admin"`
 
+	// ExtAuthz is where Envoy asks over gRPC. Over HTTP it asks at /.jitgate/auth.
+	ExtAuthz ExtAuthz `yaml:"ext_authz"`
+
 	// Drain is how long the gateway goes on as before once it is to end, with /readyz
 	// answering 503, so that whatever sends visitors here can stop doing so; then it
 	// finishes what is under way. At most 5m. Default: 5s, or 0 without admin.listen,
@@ -127,6 +130,13 @@ type Admin struct {
 	// of base_url: see all users and sessions, end sessions, block users, and reload.
 	// Default: nobody, and there is no console.
 	Groups []string `yaml:"groups"`
+}
+
+// ExtAuthz is where Envoy asks about requests, by its ext_authz filter over gRPC.
+type ExtAuthz struct {
+	// Listen is the address of that, like 127.0.0.1:9191: HTTP/2 without TLS. Who asks
+	// has to be of trusted_proxies. Default: none.
+	Listen string `yaml:"listen"`
 }
 
 // Base returns the parsed BaseURL, a new one at each call.

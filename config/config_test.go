@@ -210,6 +210,7 @@ func TestExample(t *testing.T) {
 		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("192.0.2.7/32")},
 		Admin:             Admin{Socket: "/run/jitgate/admin.sock", Listen: "127.0.0.1:9090", Groups: []string{"admins"}},
 		Limits:            limits(8),
+		ExtAuthz:          ExtAuthz{Listen: "127.0.0.1:9191"},
 		Redis:             got.Redis,
 		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML:              got.SAML,

@@ -117,6 +117,14 @@ func (r *report) checkListeners(c *Config) {
 	if sameListener(c.Listen, c.Admin.Listen) {
 		r.add("admin.listen", "%q is where visitors come in, by listen: %q; write another port, like 127.0.0.1:9090", c.Admin.Listen, c.Listen)
 	}
+	r.checkAddress("ext_authz.listen", c.ExtAuthz.Listen)
+	switch {
+	case c.ExtAuthz.Listen == "":
+	case sameListener(c.Listen, c.ExtAuthz.Listen) || sameListener(c.Admin.Listen, c.ExtAuthz.Listen):
+		r.add("ext_authz.listen", "%q is where another part listens; write another port, like 127.0.0.1:9191", c.ExtAuthz.Listen)
+	case len(c.TrustedProxies) == 0:
+		r.add("ext_authz.listen", "is given, but trusted_proxies is empty, so that nobody may ask; write Envoy's network there, like [127.0.0.1]")
+	}
 	if !r.has("drain") && c.Admin.Listen != "" {
 		c.Drain = 5 * time.Second
 	}

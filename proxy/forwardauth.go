@@ -9,11 +9,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jitgate/jitgate/proxy/extauthz"
 	"github.com/jitgate/jitgate/proxy/page"
 )
 
 // authPath is where proxies ask about requests.
 const authPath = ownPrefix + "/auth"
+
+// ExtAuthz returns what answers Envoy's questions over gRPC, as serveAuth does those over
+// HTTP.
+func (g *Gateway) ExtAuthz() http.Handler { return extauthz.Handler(g, withoutOurCookies) }
 
 // isAuth reports whether somebody asks about a request.
 func isAuth(path string) bool {

@@ -15,6 +15,10 @@ import (
 	"strings"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"github.com/jitgate/jitgate/deploy/testenv"
 )
 
@@ -43,6 +47,13 @@ var proxies = []struct {
 	}},
 	{"Envoy", "", "", func(t *testing.T, _ string, port, gateway int, app *url.URL) *testenv.Server {
 		return serveOn(t, port, envoy(fmt.Sprintf("http://127.0.0.1:%d", gateway), app))
+	}},
+	{"Envoy over gRPC", "", "", func(t *testing.T, dir string, port, gateway int, app *url.URL) *testenv.Server {
+		data, err := os.ReadFile(filepath.Join(dir, "ext_authz"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serveOn(t, port, envoyGRPC(t, string(data), fmt.Sprintf("http://127.0.0.1:%d", gateway), app))
 	}},
 }
 
@@ -105,19 +116,71 @@ func envoy(gateway string, app *url.URL) http.Handler {
 	})
 }
 
+// envoyGRPC does what Envoy's ext_authz does over gRPC, after its documentation.
+func envoyGRPC(t *testing.T, address, gateway string, app *url.URL) http.Handler {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	client := authv3.NewAuthorizationClient(conn)
+	own, to := toUpstream(gateway), toUpstream(app.String())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.jitgate/") {
+			own.ServeHTTP(w, r)
+			return
+		}
+		headers := map[string]string{":method": r.Method, ":path": r.URL.RequestURI(), ":authority": r.Host}
+		for name, values := range r.Header {
+			headers[strings.ToLower(name)] = strings.Join(values, ",")
+		}
+		answer, err := client.Check(r.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+			Http: &authv3.AttributeContext_HttpRequest{Method: r.Method, Path: r.URL.RequestURI(), Host: r.Host, Headers: headers},
+		}}})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		if no := answer.GetDeniedResponse(); answer.GetStatus().GetCode() != 0 {
+			for _, h := range no.GetHeaders() {
+				w.Header().Set(h.GetHeader().GetKey(), h.GetHeader().GetValue())
+			}
+			w.WriteHeader(int(no.GetStatus().GetCode()))
+			io.WriteString(w, no.GetBody())
+			return
+		}
+		for _, name := range answer.GetOkResponse().GetHeadersToRemove() {
+			r.Header.Del(name)
+		}
+		for _, h := range answer.GetOkResponse().GetHeaders() {
+			r.Header.Set(h.GetHeader().GetKey(), h.GetHeader().GetValue())
+		}
+		for name := range r.Header {
+			if name == "Content-Security-Policy" || name == "Cache-Control" && r.Header.Get(name) == "no-store" {
+				t.Errorf("the app gets the header %s of an answer", name)
+			}
+		}
+		to.ServeHTTP(w, r)
+	})
+}
+
+// toUpstream forwards to an address.
+func toUpstream(address string) *httputil.ReverseProxy {
+	target, _ := url.Parse(address)
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+	}}
+}
+
 // asking is a proxy that sends what is below /.jitgate/ to the gateway, and asks it about
 // all else.
 func asking(gateway string, app *url.URL, ask func(*http.Request) *http.Request, isYes func(int) bool, take func(h, answer http.Header)) http.Handler {
-	own, _ := url.Parse(gateway)
-	to := func(target *url.URL) *httputil.ReverseProxy {
-		return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			r.Out.Host = r.In.Host
-		}}
-	}
+	own, to := toUpstream(gateway), toUpstream(app.String())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/.jitgate/") {
-			to(own).ServeHTTP(w, r)
+			own.ServeHTTP(w, r)
 			return
 		}
 		answer, err := http.DefaultTransport.RoundTrip(ask(r))
@@ -136,7 +199,7 @@ func asking(gateway string, app *url.URL, ask func(*http.Request) *http.Request,
 		}
 		take(r.Header, answer.Header)
 		r.Header.Del("Cookie") // the filters that take ours away are not part of the protocol
-		to(app).ServeHTTP(w, r)
+		to.ServeHTTP(w, r)
 	})
 }
 
@@ -179,7 +242,8 @@ func TestForwardAuth(t *testing.T) {
 // A forwardSite is a gateway that another proxy is to ask.
 type forwardSite struct {
 	t       *testing.T
-	port    int // of the proxy
+	port    int    // of the proxy
+	grpc    string // address
 	gateway *replica
 	app     *url.URL
 }
@@ -192,9 +256,10 @@ func newForwardSite(t *testing.T) *forwardSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &forwardSite{t: t, port: testenv.FreePort(t), app: app}
+	s := &forwardSite{t: t, port: testenv.FreePort(t), grpc: fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t)), app: app}
 	s.gateway = newSite(t).start("wiki.localhost", s.port, fmt.Sprintf(`
 trusted_proxies: [127.0.0.1]
+ext_authz: {listen: %q}
 redis: {embedded: true}
 attributes: [{name: userName}, {name: email}]
 directories: [{name: acme, domains: [acme.example]}]
@@ -203,7 +268,7 @@ identity_providers:
 apps:
   - {name: wiki, forward_auth: true, allow: {groups: [engineers]}, public: [/healthz]}
   - {name: staff, path: /staff, forward_auth: true, allow: {groups: [staff]}}
-`, idp.EntityID()))
+`, s.grpc, idp.EntityID()))
 	introduceSP(t, idp, s.gateway.file)
 	return s
 }
@@ -214,6 +279,9 @@ func (s *forwardSite) proxyFiles() string {
 	s.t.Helper()
 	const from = "../../deploy/forwardauth"
 	dir := s.t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ext_authz"), []byte(s.grpc), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 	files, err := os.ReadDir(from)
 	if err != nil {
 		s.t.Fatal(err)

@@ -191,6 +191,8 @@ func needsRestart(old, next *config.Config) string {
 		return "listen"
 	case old.Admin.Socket != next.Admin.Socket || old.Admin.Listen != next.Admin.Listen:
 		return "admin"
+	case old.ExtAuthz != next.ExtAuthz:
+		return "ext_authz"
 	case !reflect.DeepEqual(old.Redis, next.Redis):
 		return "redis"
 	case (old.TLS == nil) != (next.TLS == nil):

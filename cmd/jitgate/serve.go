@@ -192,6 +192,13 @@ func (g *gateway) listen() (_ []*listener, err error) {
 		all[0].tls, all[0].server.TLSConfig = true, g.tls.config()
 	}
 	all[0].Listener = g.proxy.Limit(all[0].Listener)
+	if g.cfg.ExtAuthz.Listen != "" {
+		if err := add("ext_authz", "tcp", g.cfg.ExtAuthz.Listen, g.proxy.ExtAuthz()); err != nil {
+			return nil, err
+		}
+		all[1].server.Protocols = new(http.Protocols)
+		all[1].server.Protocols.SetUnencryptedHTTP2(true)
+	}
 	if g.cfg.Admin.Listen != "" {
 		if err := add("admin", "tcp", g.cfg.Admin.Listen, g.proxy.Admin()); err != nil {
 			return nil, err
