@@ -128,7 +128,7 @@ func envoyGRPC(t *testing.T, address, gateway string, app *url.URL) http.Handler
 	own, to := toUpstream(gateway), toUpstream(app.String())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/.jitgate/") {
-			own.ServeHTTP(w, r)
+			ownPages(own).ServeHTTP(w, r)
 			return
 		}
 		headers := map[string]string{":method": r.Method, ":path": r.URL.RequestURI(), ":authority": r.Host}
@@ -174,13 +174,24 @@ func toUpstream(address string) *httputil.ReverseProxy {
 	}}
 }
 
+// ownPages sends to the gateway what is its own, but for what proxies ask there.
+func ownPages(own http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.jitgate/auth") {
+			http.NotFound(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+}
+
 // asking is a proxy that sends what is below /.jitgate/ to the gateway, and asks it about
 // all else.
 func asking(gateway string, app *url.URL, ask func(*http.Request) *http.Request, isYes func(int) bool, take func(h, answer http.Header)) http.Handler {
 	own, to := toUpstream(gateway), toUpstream(app.String())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/.jitgate/") {
-			own.ServeHTTP(w, r)
+			ownPages(own).ServeHTTP(w, r)
 			return
 		}
 		answer, err := http.DefaultTransport.RoundTrip(ask(r))
@@ -433,6 +444,13 @@ func (s *forwardSite) isNotFooled(t *testing.T) {
 	} {
 		if status, _, got := s.do(t, nobody, http.MethodGet, "/page", "", line); got != nil {
 			t.Errorf("%s: %d, and the app is reached", line, status)
+		}
+	}
+	// Nobody gets to see what the proxy is told, or has it asked about something else.
+	for _, path := range []string{"/.jitgate/auth", "/.jitgate/auth?app=wiki", "/.jitgate/auth/page", "/.ask", "/.JITGATE/auth"} {
+		status, res, got := s.do(t, ann, http.MethodGet, path, "", "X-Forwarded-Uri: /page")
+		if user := res.Header.Get("X-Forwarded-User"); user != "" || status == http.StatusAccepted || got != nil && path != "/.ask" {
+			t.Errorf("%s: %d, and says that it is %q", path, status, user)
 		}
 	}
 	for _, path := range []string{
