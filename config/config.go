@@ -105,14 +105,37 @@ type Config struct {
 	Apps []App `yaml:"apps"`
 }
 
-// TLS is the certificate that the gateway shows to visitors. Both files are
-// PEM, and read again when they change.
+// TLS is the certificate that the gateway shows to visitors: two files in PEM, which are
+// read again when they change, or what an authority gives.
 type TLS struct {
-	// CertFile holds the certificate, followed by its intermediates. Required.
+	// CertFile holds the certificate, followed by its intermediates. Required, unless
+	// acme.
 	CertFile string `yaml:"cert_file"`
 
-	// KeyFile holds the certificate's private key. Required.
+	// KeyFile holds the certificate's private key. Required, unless acme.
 	KeyFile string `yaml:"key_file"`
+
+	// ACME gets certificates for the hosts of base_url and of all apps, and renews them.
+	// Default: none.
+	ACME *ACME `yaml:"acme"`
+}
+
+// ACME is an authority that gives certificates by itself (RFC 8555) to whoever is reached
+// at port 443 of a host (RFC 8737). Whoever writes this accepts its terms.
+type ACME struct {
+	// Cache is the folder that keeps the certificates and their keys, readable for the
+	// gateway alone. Replicas share it. Required.
+	Cache string `yaml:"cache"`
+
+	// Email is where the authority writes to when something is wrong. Default: none.
+	Email string `yaml:"email"`
+
+	// Directory is the authority's URL. Default: that of Let's Encrypt.
+	Directory string `yaml:"directory"`
+
+	// CAFile holds the certificates (PEM) that the authority's own must come from.
+	// Default: those that the system trusts.
+	CAFile string `yaml:"ca_file"`
 }
 
 // Admin is where the command line and the monitoring reach the gateway.

@@ -168,7 +168,47 @@ func (r *report) checkTLS(c *Config) {
 	if strings.HasPrefix(c.BaseURL, "http://") {
 		r.add("tls", "is given, but base_url is %q; write https there, or remove this", show(c.BaseURL))
 	}
-	r.keyPair("tls", &c.TLS.CertFile, &c.TLS.KeyFile)
+	if c.TLS.ACME == nil {
+		r.keyPair("tls", &c.TLS.CertFile, &c.TLS.KeyFile)
+		return
+	}
+	for _, key := range []string{"tls.cert_file", "tls.key_file"} {
+		if r.has(key) {
+			r.add(key, "is given, and acme gets a certificate; remove one of the two")
+		}
+	}
+	r.checkACME(c)
+}
+
+func (r *report) checkACME(c *Config) {
+	a := c.TLS.ACME
+	if a.Cache == "" {
+		r.add("tls.acme.cache", "is missing; write the folder that keeps the certificates, like /var/lib/jitgate/acme")
+	}
+	r.resolve(&a.Cache)
+	if !strings.Contains(c.Base().Hostname(), ".") {
+		r.add("tls.acme", "gets no certificate for %q, which is no name on the internet; write cert_file and key_file", c.Base().Hostname())
+	}
+	if !r.has("tls.acme.directory") {
+		a.Directory = "https://acme-v02.api.letsencrypt.org/directory"
+	}
+	if u := r.url("tls.acme.directory", a.Directory); u != nil && u.Scheme != "https" {
+		r.add("tls.acme.directory", "%q is not safe; write https", a.Directory)
+	}
+	if r.has("tls.acme.ca_file") {
+		r.checkClientTLS("tls.acme", &ClientTLS{CAFile: a.CAFile})
+		r.resolve(&a.CAFile)
+	}
+}
+
+// url parses the address of a service. It returns nil after recording why not.
+func (r *report) url(key, address string) *url.URL {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || !validPort(u.Port()) {
+		r.add(key, "%q is not an https URL; write one", show(address))
+		return nil
+	}
+	return u
 }
 
 // keyPair reads section's cert_file and key_file, which must fit together. It

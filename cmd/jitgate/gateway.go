@@ -25,6 +25,7 @@ type gateway struct {
 	idps  map[string]*samlsp.SP
 	proxy *proxy.Gateway
 	tls   *certificate // nil for plain HTTP
+	acme  *acmeCertificates
 	close func()
 
 	file    string          // that the configuration is from
@@ -40,10 +41,16 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 		return nil, err
 	}
 	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis, reloads: make(chan chan error), ending: make(chan struct{})}
-	if t := cfg.TLS; t != nil {
+	switch t := cfg.TLS; {
+	case t != nil && t.ACME != nil:
+		g.acme, err = newACME(cfg)
+	case t != nil:
 		g.tls = &certificate{certFile: t.CertFile, keyFile: t.KeyFile, log: log}
 	}
-	o, err := g.options(cfg)
+	var o proxy.Options
+	if err == nil {
+		o, err = g.options(cfg)
+	}
 	if err == nil {
 		g.idps = o.IdPs
 		g.proxy, err = proxy.New(o)

@@ -154,7 +154,7 @@ func (g *gateway) replace(ctx context.Context) error {
 	if key := needsRestart(g.cfg, cfg); key != "" {
 		return fmt.Errorf("%s is another one, which takes a restart", key)
 	}
-	if cfg.TLS != nil {
+	if cfg.TLS != nil && cfg.TLS.ACME == nil {
 		pair := certificate{certFile: cfg.TLS.CertFile, keyFile: cfg.TLS.KeyFile, log: g.log}
 		if _, err := pair.get(time.Now()); err != nil {
 			return err
@@ -176,8 +176,11 @@ func (g *gateway) replace(ctx context.Context) error {
 	if err := g.proxy.Replace(o); err != nil {
 		return err
 	}
-	if cfg.TLS != nil {
+	if g.tls != nil {
 		g.tls.use(cfg.TLS.CertFile, cfg.TLS.KeyFile)
+	}
+	if g.acme != nil {
+		g.acme.use(cfg)
 	}
 	g.cfg, g.idps = cfg, o.IdPs
 	return nil
@@ -195,7 +198,7 @@ func needsRestart(old, next *config.Config) string {
 		return "ext_authz"
 	case !reflect.DeepEqual(old.Redis, next.Redis):
 		return "redis"
-	case (old.TLS == nil) != (next.TLS == nil):
+	case (old.TLS == nil) != (next.TLS == nil) || old.TLS != nil && !reflect.DeepEqual(old.TLS.ACME, next.TLS.ACME):
 		return "tls"
 	case old.Limits.Header != next.Limits.Header:
 		return "limits.header"

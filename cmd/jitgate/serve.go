@@ -191,6 +191,9 @@ func (g *gateway) listen() (_ []*listener, err error) {
 	if g.tls != nil {
 		all[0].tls, all[0].server.TLSConfig = true, g.tls.config()
 	}
+	if g.acme != nil {
+		all[0].tls, all[0].server.TLSConfig = true, g.acme.config()
+	}
 	all[0].Listener = g.proxy.Limit(all[0].Listener)
 	if g.cfg.ExtAuthz.Listen != "" {
 		if err := add("ext_authz", "tcp", g.cfg.ExtAuthz.Listen, g.proxy.ExtAuthz()); err != nil {
