@@ -38,14 +38,17 @@ func (g *Gateway) serveAuth(w http.ResponseWriter, r *http.Request, ev *event) e
 	if ev.body != nil {
 		ev.body.limit(formTime)
 	}
-	asked, err := g.askedAbout(r)
+	asked, byPath, err := g.askedAbout(r)
 	if err != nil {
 		return err
 	}
-	envoy := r.URL.Path != authPath
-	redirects := envoy || r.URL.Query().Get("redirect") == "1"
-	headers, err := g.decide(w, asked, ev, r.URL.Query().Get("app"), redirects)
-	if p, ok := errors.AsType[*problem](err); ok && !redirects && p.status < 500 && p.status != http.StatusUnauthorized {
+	how := answerMode{redirects: true} // where the path is the visitor's, so is the query
+	if !byPath {
+		query := r.URL.Query()
+		how = answerMode{app: query.Get("app"), redirects: query.Get("redirect") == "1"}
+	}
+	headers, err := g.decide(w, asked, ev, how)
+	if p, ok := errors.AsType[*problem](err); ok && !how.redirects && p.status < 500 && p.status != http.StatusUnauthorized {
 		p.status = http.StatusForbidden
 	}
 	if err != nil || headers == nil {
@@ -55,17 +58,23 @@ func (g *Gateway) serveAuth(w http.ResponseWriter, r *http.Request, ev *event) e
 	page.Protect(w.Header())
 	set(w.Header(), headers)
 	status := http.StatusAccepted
-	if envoy {
+	if byPath {
 		status = http.StatusOK
 	}
 	w.WriteHeader(status)
 	return nil
 }
 
+// An answerMode is what a proxy wants to be told.
+type answerMode struct {
+	app       string // name, or "" for the one at the path
+	redirects bool   // what is answered is handed on to the visitor
+}
+
 // decide returns the headers that the app gets with a request: all that there can be,
 // empty where the visitor does not have them, so that nothing of the same name passes
 // the proxy. It returns none where it has answered instead.
-func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, name string, redirects bool) ([]header, error) {
+func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, how answerMode) ([]header, error) {
 	ev.path = asked.URL.EscapedPath()
 	to, err := g.route(asked)
 	if err != nil {
@@ -76,20 +85,20 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 		return nil, notFound() // the app never sees such a path
 	}
 	app, ok := find(g.apps[to.host], to.path)
-	if name != "" {
-		app, ok = named(g.apps[to.host], name)
+	if how.app != "" {
+		app, ok = named(g.apps[to.host], how.app)
 	}
-	if !ok {
+	if !ok || app.upstream != nil { // what is forwarded here nobody else asks about
 		return nil, notFound()
 	}
-	if err := app.refuseIdentity(asked.Header); err != nil {
+	if err := g.refuseForeign(asked, passage{app: app, route: to}); err != nil {
 		return nil, err
 	}
 	p, ok, err := g.authorize(asked, ev, app, to)
 	switch {
 	case err != nil:
 		return nil, err
-	case !ok && !redirects:
+	case !ok && !how.redirects:
 		login := g.loginURL(to.host, to.again(asked))
 		return nil, &problem{status: http.StatusUnauthorized, code: codeSignIn, loginURL: login, link: &page.Link{URL: login, Text: "sign_in"}}
 	case !ok && g.isOwnForm(asked, to.host):
@@ -123,53 +132,63 @@ func named(apps []*app, name string) (*app, bool) {
 // askedAbout returns the request that a proxy asks about. It is the proxy's own, but for
 // method, host, path and query. Those that say them are believed of trusted proxies
 // alone, and only where they agree.
-func (g *Gateway) askedAbout(r *http.Request) (*http.Request, error) {
+//
+// It reports whether the path says it, as Envoy has it.
+func (g *Gateway) askedAbout(r *http.Request) (asked *http.Request, byPath bool, err error) {
 	peer, ok := parseAddr(r.RemoteAddr)
 	if !ok || !slices.ContainsFunc(g.trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
-		return nil, badRequest(http.StatusForbidden, "%s asks about a request, and is not of trusted_proxies", r.RemoteAddr)
+		return nil, false, badRequest(http.StatusForbidden, "%s asks about a request, and is not of trusted_proxies", r.RemoteAddr)
 	}
-	asked := *r
+	about := *r
 	if path, ok := strings.CutPrefix(r.URL.EscapedPath(), authPath+"/"); ok {
-		return &asked, askedFor(&asked, "/"+path, r.URL.RawQuery)
+		return &about, true, askedFor(&about, "/"+path, r.URL.RawQuery)
 	}
+	if r.URL.EscapedPath() != authPath {
+		return nil, false, notFound()
+	}
+	return &about, false, askedByHeaders(&about)
+}
+
+// askedByHeaders has r be what its headers say.
+func askedByHeaders(r *http.Request) error {
 	origin, err := only(r.Header, "X-Original-Url")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	uri, err := only(r.Header, "X-Forwarded-Uri")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	host, err := only(r.Header, "X-Forwarded-Host")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if origin != "" {
 		// What ingress-nginx sends: all in one.
 		u, err := url.Parse(origin)
 		if err != nil {
-			return nil, badRequest(http.StatusForbidden, "X-Original-URL: %w", err)
+			return badRequest(http.StatusForbidden, "X-Original-URL: %w", err)
 		}
 		if u.Host == "" || uri != "" && uri != u.RequestURI() || host != "" && !strings.EqualFold(host, u.Host) {
-			return nil, badRequest(http.StatusForbidden, "X-Original-URL %q does not agree with X-Forwarded-Uri %q and X-Forwarded-Host %q", origin, uri, host)
+			return badRequest(http.StatusForbidden, "X-Original-URL %q does not agree with X-Forwarded-Uri %q and X-Forwarded-Host %q", origin, uri, host)
 		}
 		uri, host = strings.TrimPrefix(origin, u.Scheme+"://"+u.Host), u.Host
 	}
 	if !strings.HasPrefix(uri, "/") {
-		return nil, badRequest(http.StatusForbidden, "X-Forwarded-Uri %q is no path", uri)
+		return badRequest(http.StatusForbidden, "X-Forwarded-Uri %q is no path", uri)
 	}
 	if host != "" {
-		asked.Host = host
+		r.Host = host
 	}
 	method, err := only(r.Header, "X-Forwarded-Method", "X-Original-Method")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if method != "" {
-		asked.Method = method
+		r.Method = method
 	}
 	path, query, _ := strings.Cut(uri, "?")
-	return &asked, askedFor(&asked, path, query)
+	return askedFor(r, path, query)
 }
 
 // askedFor has r ask for a path and a query.
@@ -203,20 +222,60 @@ func only(h http.Header, names ...string) (string, error) {
 	return "", badRequest(http.StatusForbidden, "%s say %q, want one", strings.Join(names, ", "), values)
 }
 
-// isFamily reports whether a name is of those that only say who somebody is.
-func isFamily(squashed []byte) bool {
-	return bytes.HasPrefix(squashed, []byte("xjitgate")) || bytes.HasPrefix(squashed, []byte("shib")) || bytes.HasPrefix(squashed, []byte("mellon"))
+// proxiesAdd are the names, as squash has them, of headers that proxies add themselves:
+// a visitor's are not told from theirs. Those that begin with xforwarded are too, but for
+// what says who somebody is.
+var proxiesAdd = map[string]bool{
+	"forwarded": true, "xrealip": true, "xclientip": true, "trueclientip": true, "clientip": true, "cfconnectingip": true, "xclusterclientip": true,
+	"xrequestid": true, "xscheme": true, "xurlscheme": true, "frontendhttps": true, "xoriginalurl": true, "xoriginaluri": true, "xoriginalmethod": true,
+}
+
+// isAdded reports whether a proxy may have added a header.
+func isAdded(squashed []byte) bool {
+	for _, family := range []string{"xforwarded", "sslclient", "xsslclient", "xclientcert"} {
+		if bytes.HasPrefix(squashed, []byte(family)) {
+			return true
+		}
+	}
+	return proxiesAdd[string(squashed)]
 }
 
 // refuseIdentity refuses a request with a header that the app could take for one of those
-// that say who the visitor is. Where another proxy forwards it, nobody takes that away.
+// that say who the visitor is, or what they want. Where another proxy forwards it, nobody
+// takes that away.
 func (a *app) refuseIdentity(sent http.Header) error {
 	for name := range sent {
 		var buf [64]byte
 		squashed := squash(buf[:0], name)
-		if isFamily(squashed) || a.squashed[string(squashed)] {
+		if a.squashed[string(squashed)] || a.reserved.reserves(squashed) && !isAdded(squashed) {
 			return badRequest(http.StatusForbidden, "header %q of a visitor could pass for ours", name)
 		}
+	}
+	return nil
+}
+
+// refuseForeign refuses what would not be forwarded here either, and two cookies that may
+// be a session's, of which proxies take away one.
+func (g *Gateway) refuseForeign(asked *http.Request, p passage) error {
+	if err := p.app.refuseIdentity(asked.Header); err != nil {
+		return err
+	}
+	sessions := 0
+	for _, line := range asked.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if name := cookieName(pair); strings.EqualFold(strings.TrimPrefix(name, "__Host-"), "jitgate") {
+				sessions++
+			}
+		}
+	}
+	isWebsocket := asked.Header.Get("Sec-Websocket-Key") != "" || strings.EqualFold(asked.Header.Get("Upgrade"), "websocket")
+	switch {
+	case sessions > 1:
+		return badRequest(http.StatusForbidden, "%d cookies of sessions", sessions)
+	case isWebsocket && !g.fromSameHost(asked):
+		return badRequest(http.StatusForbidden, "websocket opened by %q", asked.Header["Origin"])
+	case asked.Header.Get("Service-Worker") != "" && g.coversOurs(p):
+		return badRequest(http.StatusForbidden, "script of a service worker that would come before the gateway's own pages")
 	}
 	return nil
 }

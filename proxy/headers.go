@@ -85,7 +85,11 @@ func (s nameSet) has(name string) bool {
 		return true
 	}
 	var buf [64]byte
-	squashed := squash(buf[:0], name)
+	return s.reserves(squash(buf[:0], name))
+}
+
+// reserves reports whether a name, as squash has it, is one of the set.
+func (s nameSet) reserves(squashed []byte) bool {
 	if _, ok := s.names[string(squashed)]; ok {
 		return true
 	}

@@ -102,7 +102,7 @@ func jwtSite(t *testing.T, rdb redis.UniversalClient, change func(o *setup)) *si
 			t.Fatal(err)
 		}
 	}
-	o := setup{top: "jwt: {keys: [\"file:" + dir + "/one.key\", \"file:" + dir + "/two.key\"]}\ntrusted_proxies: [192.0.2.0/24]"}
+	o := setup{top: "jwt: {keys: [\"file:" + dir + "/one.key\", \"file:" + dir + "/two.key\"]}\ntrusted_proxies: [192.0.2.0/24]", apps: "  - {name: fwd, host: wiki.example.com, path: /fwd, forward_auth: true, allow: {any_user: true}, public: [/fwd/public/]}\n"}
 	if change != nil {
 		change(&o)
 	}
@@ -168,11 +168,11 @@ func TestJWT(t *testing.T) {
 		}
 
 		// Who asks for another proxy gets one too.
-		res := s.asksAbout("192.0.2.7", "/.jitgate/auth", cookieHeader(ann, s), "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /x")
-		if asked, _ := s.verify(res.Header.Get("X-Jitgate-Assertion")); asked.Audience != "wiki" {
+		res := s.asksAbout("192.0.2.7", "/.jitgate/auth", cookieHeader(ann, s), "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /fwd/x")
+		if asked, _ := s.verify(res.Header.Get("X-Jitgate-Assertion")); asked.Audience != "fwd" {
 			t.Errorf("the token over forward-auth is for %q", asked.Audience)
 		}
-		res = s.asksAbout("192.0.2.7", "/.jitgate/auth", "", "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /public/x")
+		res = s.asksAbout("192.0.2.7", "/.jitgate/auth", "", "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /fwd/public/x")
 		if values, ok := res.Header["X-Jitgate-Assertion"]; !ok || len(values) != 1 || values[0] != "" {
 			t.Errorf("the token over forward-auth for a public path is %q, want an empty one", values)
 		}

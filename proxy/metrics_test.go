@@ -231,7 +231,7 @@ func (s *site) wantNoMetric(series string) {
 func TestRequestMetrics(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
-		s := newSite(t, rdb, setup{top: "trusted_proxies: [192.0.2.0/24]"})
+		s := newSite(t, rdb, setup{top: "trusted_proxies: [192.0.2.0/24]", apps: "  - {name: fwd, host: wiki.example.com, path: /fwd, forward_auth: true, allow: {any_user: true}}\n"})
 		ann := s.signedIn("ann", s.url("wiki", "/"))
 		if _, err := s.browser().Login(s.url("wiki", "/"), "acme.example", "bob", "secret"); err != nil {
 			t.Fatal(err)
@@ -240,7 +240,7 @@ func TestRequestMetrics(t *testing.T) {
 		s.get(s.browser(), s.url("wiki", "/public/x"))
 		s.get(s.browser(), s.url("wiki", "/x"))
 		s.get(s.browser(), s.url("wiki", "/x"), "Accept: text/html")
-		s.asksAbout("192.0.2.7", "/.jitgate/auth", cookieHeader(ann, s), "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /x")
+		s.asksAbout("192.0.2.7", "/.jitgate/auth", cookieHeader(ann, s), "X-Forwarded-Host: wiki.example.com", "X-Forwarded-Uri: /fwd/x")
 		s.upstream.answer(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) })
 		s.get(ann, s.url("wiki", "/x"))
 		s.get(s.browser(), s.url("wiki", "/.jitgate/nothing"))
@@ -252,7 +252,7 @@ func TestRequestMetrics(t *testing.T) {
 			series("wiki", "forwarded"):                                    3,
 			series("wiki", "sign_in"):                                      2,
 			series("wiki", "login_required"):                               2,
-			series("wiki", "allowed"):                                      1,
+			series("fwd", "allowed"):                                       1,
 			series("wiki", "forbidden"):                                    1,
 			series("wiki", "upstream_unavailable"):                         1,
 			series("", "not_found"):                                        1,
