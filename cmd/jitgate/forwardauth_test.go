@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
@@ -246,6 +247,10 @@ func TestForwardAuth(t *testing.T) {
 			s.signsIn(t)
 			s.refuses(t)
 			s.isNotFooled(t)
+			if p.program != "" {
+				s.staysShut(t)
+				s.hidesCookies(t)
+			}
 		})
 	}
 }
@@ -453,28 +458,99 @@ func (s *forwardSite) isNotFooled(t *testing.T) {
 			t.Errorf("%s: %d, and says that it is %q", path, status, user)
 		}
 	}
+	host := fmt.Sprintf("Host: wiki.localhost:%d", s.port)
 	for _, path := range []string{
 		"/healthz/../page", "/healthz/%2e%2e/page", "/healthz%2f..%2fpage", "//healthz", "/healthz/", "/healthz;/../page", "/page?/healthz", "/page#/healthz",
 		"/.jitgate/../page", "/.jitgate/%2e%2e/page", "/.jitgate/auth/../../page", "/.jitgate", "/.jitgate//page", "/.jitgate/auth", "/.JITGATE/../page",
 	} {
-		if answer := s.raw(t, path); strings.Contains(answer, `{"URL":`) {
+		if answer := s.raw(t, path, host); strings.Contains(answer, `{"URL":`) {
 			t.Errorf("%s reaches the app: %s", path, answer)
 		}
 	}
 }
 
-// raw asks for a path as it is, without a session, and returns the whole answer.
-func (s *forwardSite) raw(t *testing.T, path string) string {
+// staysShut sends what may break the filter of a proxy.
+func (s *forwardSite) staysShut(t *testing.T) {
+	host := fmt.Sprintf("Host: wiki.localhost:%d", s.port)
+	var many []string
+	for i := range 120 {
+		many = append(many, fmt.Sprintf("A%d: x", i))
+	}
+	for why, lines := range map[string][]string{
+		"a long host":      {"Host: " + strings.Repeat("a", 9000)},
+		"a host of zeros":  {"Host: wiki.localhost:" + strings.Repeat("0", 9000) + "80"},
+		"a long line":      {host, "X-A: " + strings.Repeat("a", 14000)},
+		"a long cookie":    {host, "Cookie: a=" + strings.Repeat("a", 14000)},
+		"two hosts":        {host, "Host: other.localhost"},
+		"no host":          nil,
+		"95 headers":       append(many[:92:92], host),
+		"96 headers":       append(many[:93:93], host),
+		"97 headers":       append(many[:94:94], host),
+		"98 headers":       append(many[:95:95], host),
+		"99 headers":       append(many[:96:96], host),
+		"100 headers":      append(many[:97:97], host),
+		"too many headers": append(many[:120:120], host),
+	} {
+		if answer := s.raw(t, "/page", append(lines, "X-Forwarded-User: root")...); strings.Contains(answer, `{"URL":`) {
+			t.Errorf("%s reaches the app: %.300s", why, answer)
+		}
+	}
+	if answer := s.raw(t, "/healthz", host); !strings.Contains(answer, `{"URL":`) {
+		t.Errorf("afterwards: %.300s", answer)
+	}
+}
+
+// hidesCookies looks at what of jitgate's cookies, and of headers that are none of the
+// app's business, gets to the app.
+func (s *forwardSite) hidesCookies(t *testing.T) {
+	var session string
+	for _, c := range s.signedIn(t).Cookies(s.gateway.base) {
+		if c.Name == "jitgate" {
+			session = c.Name + "=" + c.Value
+		}
+	}
+	host := fmt.Sprintf("Host: wiki.localhost:%d", s.port)
+	if answer := s.raw(t, "/page", host, "Cookie: theme=dark; "+session+"; lang=de"); !strings.Contains(answer, "theme=dark") || !strings.Contains(answer, "lang=de") {
+		t.Errorf("the app's own cookies: %s", answer)
+	}
+	for _, lines := range [][]string{
+		{"Cookie: " + session},
+		{"Cookie: a=b;" + session + ";c=d"},
+		{"Cookie: a=b;\t" + session + "\t; c=d"},
+		{"Cookie: a=\"; " + session + "; b=\"x"},
+		{"Cookie: a=b", "Cookie: " + session, "Cookie: c=d"},
+		{"Cookie: " + session + "; " + session},
+		{"Cookie: " + session + "; __Host-jitgate=x"},
+		{"Cookie: jitgate-return=n; " + session},
+		{"Connection: cookie", "Cookie: " + session},
+		{"Connection: X-Forwarded-User, x-jitgate-directory", "Cookie: " + session},
+		{"X-Original-Url: " + s.gateway.base + "/evil", "X-Rewrite-Url: /evil", "Forwarded: host=evil", "X-Forwarded-Host: evil"},
+	} {
+		for _, path := range []string{"/page", "/healthz"} {
+			answer := s.raw(t, path, append(lines, host)...)
+			if strings.Contains(answer, session[len("jitgate=")+8:]) {
+				t.Errorf("%s %.40q: the app gets the session", path, lines)
+			}
+			if reached := strings.Contains(answer, `{"URL":`); reached && strings.Contains(answer, "evil") || reached && path == "/page" && !strings.Contains(answer, `"X-Forwarded-User":["ann@acme.example"]`) {
+				t.Errorf("%s %.40q: the app gets %s", path, lines, answer)
+			}
+		}
+	}
+}
+
+// raw asks for a path as it is, with lines of headers, and returns the whole answer.
+func (s *forwardSite) raw(t *testing.T, path string, lines ...string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: wiki.localhost:%d\r\nConnection: close\r\n\r\n", path, s.port)
-	data, err := io.ReadAll(bufio.NewReader(conn))
-	if err != nil {
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
+	// A proxy may hang up before it has read all.
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\n%s\r\nConnection: close\r\n\r\n", path, strings.Join(lines, "\r\n"))
+	data, _ := io.ReadAll(bufio.NewReader(conn))
 	return string(data)
 }

@@ -22,6 +22,11 @@ local dropped = {
 }
 
 function check(r)
+  -- With this, Apache would take the headers for the app away again.
+  local connection = (r.headers_in["Connection"] or ""):lower()
+  if connection:find("forwarded") or connection:find("jitgate") or connection:find("cookie") then
+    return 400
+  end
   local headers = {}
   for name, value in pairs(r:headers_in_table()) do
     if not dropped[name:lower()] then
