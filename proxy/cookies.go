@@ -61,6 +61,7 @@ type jar struct {
 	secure   bool
 	prefix   string // of cookie names
 	sessions session.Keyring
+	former   session.Keyring // opens those that were sessions as well
 	logins   session.Keyring
 	targets  session.Keyring
 	logouts  session.Keyring
@@ -75,6 +76,10 @@ func newJar(cfg *config.Config, now func() time.Time) (*jar, error) {
 	var err error
 	keys := cfg.Session.KeyBytes()
 	if j.sessions, err = session.NewKeyring(keys, "session", cfg.Session.Lifetime); err != nil {
+		return nil, err
+	}
+	// A form may be sent long after the session was over.
+	if j.former, err = session.NewKeyring(keys, "session", cfg.Session.Lifetime+7*24*time.Hour); err != nil {
 		return nil, err
 	}
 	if j.logins, err = session.NewKeyring(keys, "login", loginMemory); err != nil {
@@ -125,6 +130,15 @@ func (j *jar) session(h http.Header) (id []byte, ok bool) {
 		return nil, false
 	}
 	return j.sessions.Open(j.sessionName(), value)
+}
+
+// formerSession returns the ID of a session, which may be over, that a request's cookie holds.
+func (j *jar) formerSession(h http.Header) (id []byte, ok bool) {
+	value, ok := session.Cookie(h, j.sessionName())
+	if !ok {
+		return nil, false
+	}
+	return j.former.Open(j.sessionName(), value)
 }
 
 func (j *jar) setSession(w http.ResponseWriter, id []byte) error {

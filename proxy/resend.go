@@ -74,7 +74,7 @@ func (g *Gateway) keepForm(w http.ResponseWriter, r *http.Request, ev *event, to
 		if r.URL.RawQuery != "" {
 			p.Form.To += "?" + r.URL.RawQuery
 		}
-		if token, ok := g.jar.session(r.Header); ok {
+		if token, ok := g.jar.formerSession(r.Header); ok {
 			p.Form.Owner = markOf(session.OwnerOf(token))
 		}
 	case !errors.Is(err, errNotKept):

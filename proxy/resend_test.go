@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jitgate/jitgate/deploy/testenv"
+	"github.com/jitgate/jitgate/proxy/session"
 )
 
 // A post is what an app got of a form.
@@ -336,6 +337,31 @@ func TestKept(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whose a form is stays known when the cookie of their session is too old to open it.
+func TestKeptOwner(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{})
+	b := s.signedIn("ann", s.url("wiki", "/"))
+	owner := markOf(ownerOf(s.ann()))
+	var err error
+	if s.jar.sessions, err = session.NewKeyring(s.cfg.Session.KeyBytes(), "session", -time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodPost, s.url("wiki", "/save"), strings.NewReader("a=b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"Content-Type": "application/x-www-form-urlencoded", "Origin": s.url("wiki", ""), "Sec-Fetch-Site": "same-origin",
+		"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html",
+	} {
+		req.Header.Set(name, value)
+	}
+	if res, body := s.do(b, req); res.StatusCode != http.StatusUnauthorized || !strings.Contains(body, `"owner":"`+owner+`"`) {
+		t.Errorf("%d, and the form is not ann's: %.3000s", res.StatusCode, body)
+	}
 }
 
 // The page that sends a kept form is for those who are signed in, and takes no key
