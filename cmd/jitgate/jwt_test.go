@@ -99,11 +99,13 @@ apps:
 			good := mint(t, key, kid, claims(nil))
 			head, rest, _ := strings.Cut(good, ".")
 			stranger := readECKey(t, filepath.Join(newSite(t).dir, "jwt.key"))
+			const signs = `a"n & n\b<`
 			for _, c := range []struct {
 				why, token string
 				status     int
 			}{
 				{"a good one", good, 200},
+				{"a name of signs", mint(t, key, kid, claims(map[string]any{"preferred_username": signs})), 200},
 				{"none", "", 401},
 				{"that of another app", reached(t, page).Header.Get("X-Jitgate-Assertion"), 401},
 				{"an old one", mint(t, key, kid, claims(map[string]any{"iat": now - 120, "exp": now - 60})), 401},
@@ -129,6 +131,10 @@ apps:
 				res.Body.Close()
 				if res.StatusCode != c.status {
 					t.Errorf("%s: %d %s, want %d", c.why, res.StatusCode, body, c.status)
+				}
+				// nginx is not the app, which prints what it gets in JSON.
+				if c.why == "a name of signs" && v.name != "nginx" && string(body) != signs {
+					t.Errorf("%s: %s, want %s", c.why, body, signs)
 				}
 			}
 		})

@@ -54,10 +54,21 @@ public class App {
         return Base64.getUrlDecoder().decode(part);
     }
 
-    /** Returns the text of a member of an object; no text in there has a quotation mark that is not escaped. */
+    /** Returns the text of a member of an object, null where there is none; no text in there has a quotation mark that is not escaped. */
     static String text(String json, String name) {
-        Matcher found = Pattern.compile("\"" + name + "\":\"([^\"\\\\]*)\"").matcher(json);
-        return found.find() ? found.group(1) : "";
+        Matcher found = Pattern.compile("[,{]\"" + name + "\":\"((?:[^\"\\\\]|\\\\.)*+)\"").matcher(json);
+        return found.find() ? escape.matcher(found.group(1)).replaceAll(e -> Matcher.quoteReplacement(unescaped(e.group(1)))) : null;
+    }
+
+    static final Pattern escape = Pattern.compile("\\\\(u[0-9a-fA-F]{4}|.)");
+
+    /** Returns what is meant by what follows a backslash. */
+    static String unescaped(String code) {
+        if (code.length() == 5) {
+            return String.valueOf((char) Integer.parseInt(code.substring(1), 16));
+        }
+        int control = "bfnrt".indexOf(code);
+        return control < 0 ? code : "\b\f\n\r\t".substring(control, control + 1);
     }
 
     /** Returns the user name of who sent a request, null for anybody else. */
@@ -65,7 +76,7 @@ public class App {
         try {
             String[] parts = token.split("\\.");
             String header = new String(decode(parts[0]), StandardCharsets.UTF_8);
-            PublicKey by = text(header, "alg").equals("ES256") ? key(text(header, "kid")) : null;
+            PublicKey by = "ES256".equals(text(header, "alg")) ? key(text(header, "kid")) : null;
             if (by == null || parts.length != 3) {
                 return null;
             }
@@ -77,7 +88,7 @@ public class App {
             }
             String claims = new String(decode(parts[1]), StandardCharsets.UTF_8);
             Matcher expires = Pattern.compile("[,{]\"exp\":([0-9]+)[,}]").matcher(claims);
-            boolean good = text(claims, "iss").equals(issuer) && text(claims, "aud").equals(audience)
+            boolean good = issuer.equals(text(claims, "iss")) && audience.equals(text(claims, "aud"))
                 && expires.find() && Long.parseLong(expires.group(1)) > Instant.now().getEpochSecond();
             return good ? text(claims, "preferred_username") : null;
         } catch (Exception wrong) {
