@@ -78,6 +78,7 @@ type imported struct {
 	names     []mapping // of attributes
 	groups    []importedGroup
 	apps      []importedApp
+	conflicts []string // our names that stand for several attributes
 	notes     []string // what could not be carried over
 }
 
@@ -115,6 +116,7 @@ func (m *imported) attribute(ours, theirs string) string {
 	for _, n := range m.names {
 		if n.ours == ours {
 			if n.theirs != theirs {
+				m.conflicts = append(m.conflicts, ours)
 				m.note("the attribute %s is called %s too; here it is %s alone", ours, theirs, n.theirs)
 			}
 			return ours
@@ -126,6 +128,9 @@ func (m *imported) attribute(ours, theirs string) string {
 
 // userName has the attribute that users are known by, which is called theirs.
 func (m *imported) userName(theirs string) {
+	if slices.ContainsFunc(m.names, func(n mapping) bool { return n.ours == "userName" && n.theirs != theirs }) {
+		m.note("there are several attributes that users are known by; here it is %s alone", theirs)
+	}
 	m.names = slices.DeleteFunc(m.names, func(n mapping) bool { return n.ours == "userName" })
 	m.names = append([]mapping{{"userName", theirs}}, m.names...)
 }

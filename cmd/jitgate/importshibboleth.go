@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -74,6 +75,9 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 		if s := n.attr("discoveryURL"); s != "" {
 			m.note("the discovery service %s: write it as discovery: {service: …}", s)
 		}
+		if class := n.attr("authnContextClassRef"); class != "" {
+			m.note("authnContextClassRef %s was not carried over: how users sign in is not looked at", class)
+		}
 	}, "SSO")
 	root.all(func(n *node) {
 		m.key, m.cert = cmp.Or(m.key, n.attr("key")), cmp.Or(m.cert, n.attr("certificate"))
@@ -121,68 +125,181 @@ func (m *imported) shibbolethMetadata(root *node) {
 	}, "MetadataProvider")
 }
 
-// shibbolethApps makes an app of each host, or path, that asks for a session.
-func (m *imported) shibbolethApps(root *node) {
-	root.all(func(host *node) {
-		name := host.attr("name")
-		if name == "" {
-			return
-		}
-		if host.attr("requireSession") == "true" {
-			m.apps = append(m.apps, m.shibbolethApp(host, name, ""))
-		}
-		host.all(func(path *node) {
-			if path.attr("requireSession") == "true" {
-				m.apps = append(m.apps, m.shibbolethApp(path, name, "/"+strings.Trim(path.attr("name"), "/")))
-			}
-		}, "Path")
-	}, "Host")
-	root.all(func(n *node) {
-		m.note("<%s regex=%q>: paths are not matched by expressions", n.XMLName.Local, n.attr("regex"))
-	}, "PathRegex", "HostRegex")
-	if len(m.apps) == 0 {
-		m.note("no <Host> or <Path> has requireSession: write the app's host and path; Apache's own rules (Require …) are not read")
-		m.apps = []importedApp{{name: "app", preset: "shibboleth"}}
-	}
-	m.note("no application's address is in shibboleth2.xml: write each app's upstream")
+// A shibbolethPlace is what holds for a <Host>, or a <Path> in it.
+type shibbolethPlace struct {
+	host, path string
+	session    bool     // one has to sign in
+	control    bool     // there is an <AccessControl>
+	groups     []string // one of which that wants
+	odd        bool     // that is not understood
+	unclear    bool     // who may use it, whatever that says
 }
 
-func (m *imported) shibbolethApp(n *node, host, path string) importedApp {
-	a := importedApp{name: plainWord(host+path, "app"), host: host, path: path, preset: "shibboleth"}
+// shibbolethApps makes an app of each host, or path, that asks for a session or has rules
+// of its own. What is not said of a place is what is said of the one around it.
+func (m *imported) shibbolethApps(root *node) {
+	var maps []*node
+	root.all(func(n *node) { maps = append(maps, n) }, "RequestMap")
+	for _, n := range maps {
+		m.shibbolethMap(n)
+	}
+	if len(m.apps) == 0 {
+		m.note("no <Host> or <Path> has requireSession: write the app's host and path")
+		m.apps = []importedApp{{name: "app", preset: "shibboleth", unclear: true}}
+	}
+	m.note("no application's address is in shibboleth2.xml: write each app's upstream")
+	m.note("Apache's own rules (Require …, ShibRequestSetting) are not read: where there are some, write them as rules of groups")
+	doubt := func(format string, args ...any) {
+		m.note(format+": write who may use each app", args...)
+		for i := range m.apps {
+			m.apps[i].unclear = true
+		}
+	}
+	if len(maps) > 1 {
+		doubt("there are %d of <RequestMap>", len(maps))
+	}
+	root.all(func(n *node) { doubt("<HostRegex regex=%q>: hosts are not matched by expressions", n.attr("regex")) }, "HostRegex")
+	root.all(func(override *node) {
+		override.all(func(n *node) {
+			doubt("<%s> of the application %s: here identity providers are for every app", n.XMLName.Local, override.attr("id"))
+		}, "MetadataProvider", "SSO", "SessionInitiator")
+	}, "ApplicationOverride")
+}
+
+// shibbolethMap reads the hosts of a <RequestMap>.
+func (m *imported) shibbolethMap(n *node) {
+	around := m.shibbolethPlace(n, shibbolethPlace{}, "Host", "HostRegex")
 	for i := range n.Children {
-		control := &n.Children[i]
-		if control.XMLName.Local != "AccessControl" {
+		if host := &n.Children[i]; host.XMLName.Local == "Host" && host.attr("name") != "" {
+			place := around
+			place.host = host.attr("name")
+			host.all(func(*node) {
+				place.unclear = true
+				m.note("%s: <PathRegex>: paths are not matched by expressions; who may use any of it is not clear", place.host)
+			}, "PathRegex")
+			m.shibbolethPaths(host, place)
+		}
+	}
+}
+
+// shibbolethPaths makes an app of a host or path, and of the paths in it. Of two paths
+// that begin alike Shibboleth knows the first alone.
+func (m *imported) shibbolethPaths(n *node, around shibbolethPlace) {
+	place := m.shibbolethPlace(n, around, "Path", "PathRegex")
+	if place.session || place.control || place.unclear {
+		m.apps = append(m.apps, place.app())
+	}
+	var seen []string
+	for i := range n.Children {
+		path := &n.Children[i]
+		name := strings.Trim(path.attr("name"), "/")
+		if path.XMLName.Local != "Path" || name == "" {
 			continue
 		}
-		control.all(func(not *node) {
-			a.unclear = true
-			m.note("%s%s: <%s> in <AccessControl>: write it as a rule of a group", host, path, not.XMLName.Local)
-		}, "AND", "NOT", "RuleRegex", "AccessControlProvider")
-		control.all(func(rule *node) {
-			require := rule.attr("require")
-			values := strings.Fields(rule.Text)
-			switch {
-			case require == "valid-user" || require == "shibboleth":
-			case a.unclear:
-			case require == "user":
-				require = "userName"
-				fallthrough
-			default:
-				if rule.attr("list") == "false" {
-					values = []string{strings.TrimSpace(rule.Text)}
-				}
-				name := a.name + "-" + plainWord(require, "rule")
-				if require != "userName" && !slices.ContainsFunc(m.names, func(n mapping) bool { return n.ours == require }) {
-					a.unclear = true
-					m.note("%s%s: <Rule require=%q>: no attribute of the map has that name", host, path, require)
-					return
-				}
-				m.groups = append(m.groups, importedGroup{name, require, values})
-				a.groups = append(a.groups, name)
-			}
-		}, "Rule")
+		inner := place
+		inner.path += "/" + name
+		first, _, _ := strings.Cut(strings.ToLower(name), "/")
+		if slices.Contains(seen, first) {
+			inner.unclear = true
+			m.note("%s%s: another <Path> beside it begins with %s, and Shibboleth may not know this one", inner.host, inner.path, first)
+		}
+		seen = append(seen, first)
+		m.shibbolethPaths(path, inner)
 	}
-	return a
+}
+
+// shibbolethPlace returns what holds for a place, with other places inside of it, where
+// around holds for the one around it.
+func (m *imported) shibbolethPlace(n *node, around shibbolethPlace, inside ...string) shibbolethPlace {
+	place := around
+	doubt := func(format string, args ...any) {
+		place.unclear = true
+		m.note("%s%s: "+format+": write who may use it", append([]any{place.host, place.path}, args...)...)
+	}
+	switch need := n.attr("requireSession"); need {
+	case "":
+	case "true", "1":
+		place.session = true
+	case "false", "0":
+		place.session = false
+	default:
+		doubt("requireSession=%q", need)
+	}
+	place.session = place.session || n.attr("requireSessionWith") != ""
+	if id := n.attr("applicationId"); id != "" && id != "default" {
+		doubt("applicationId=%q is another application", id)
+	}
+	if class := n.attr("authnContextClassRef"); class != "" {
+		m.note("%s%s: authnContextClassRef %s was not carried over: how users sign in is not looked at", place.host, place.path, class)
+	}
+	for i := range n.Children {
+		switch c := &n.Children[i]; {
+		case c.XMLName.Local == "AccessControl":
+			m.shibbolethControl(c, &place)
+		case !slices.Contains(inside, c.XMLName.Local):
+			doubt("<%s>", c.XMLName.Local)
+		}
+	}
+	return place
+}
+
+// app returns the app that a place becomes. Without <AccessControl> it is Apache that
+// knows who may use it.
+func (p shibbolethPlace) app() importedApp {
+	return importedApp{name: plainWord(p.host+p.path, "app"), host: p.host, path: p.path, preset: "shibboleth", groups: p.groups, unclear: p.unclear || p.odd || !p.control}
+}
+
+// shibbolethControl has those use a place who fulfil its rule, and not that of the place
+// around it.
+func (m *imported) shibbolethControl(n *node, place *shibbolethPlace) {
+	place.control, place.groups, place.odd = true, nil, false
+	if len(n.Children) != 1 || len(n.Attrs) > 0 {
+		place.odd = true
+		m.note("%s%s: <AccessControl> is not of one rule: write who may use it", place.host, place.path)
+		return
+	}
+	m.shibbolethRule(&n.Children[0], place)
+}
+
+func (m *imported) shibbolethRule(n *node, place *shibbolethPlace) {
+	require, values := n.attr("require"), strings.Fields(n.Text)
+	if n.attr("list") == "false" || n.attr("list") == "0" {
+		values = []string{n.Text}
+	}
+	ours := require
+	if require == "user" {
+		ours = "userName"
+	}
+	known := slices.ContainsFunc(m.names, func(n mapping) bool { return n.ours == ours })
+	switch {
+	case n.XMLName.Local == "OR" && len(n.Children) > 0:
+		for i := range n.Children {
+			m.shibbolethRule(&n.Children[i], place)
+		}
+	case n.XMLName.Local != "Rule":
+		place.odd = true
+		m.note("%s%s: <%s> in <AccessControl>: write it as a rule of a group", place.host, place.path, n.XMLName.Local)
+	case require == "valid-user":
+	case !known || require == "userName":
+		place.odd = true
+		m.note("%s%s: <Rule require=%q>: no attribute of the map has that name", place.host, place.path, require)
+	case len(values) == 0:
+		place.odd = true
+		m.note("%s%s: <Rule require=%q>: any value will do; write it as a rule of a group", place.host, place.path, require)
+	default:
+		place.groups = append(place.groups, m.shibbolethGroup(place, ours, values))
+	}
+}
+
+// shibbolethGroup makes a group of those who have one of the values, and returns its name.
+func (m *imported) shibbolethGroup(place *shibbolethPlace, ours string, values []string) string {
+	plain := plainWord(place.host+place.path, "app") + "-" + plainWord(ours, "rule")
+	name := plain
+	for n := 2; slices.ContainsFunc(m.groups, func(g importedGroup) bool { return g.name == name }); n++ {
+		name = plain + "-" + strconv.Itoa(n)
+	}
+	m.groups = append(m.groups, importedGroup{name, ours, values})
+	return name
 }
 
 // shibbolethAttributes reads an attribute map.
