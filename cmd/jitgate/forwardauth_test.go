@@ -409,8 +409,9 @@ func (s *forwardSite) refuses(t *testing.T) {
 	if want := s.gateway.base + "/.jitgate/login?rd=%2Fpage%3Fa%3D1"; status != http.StatusFound || res.Header.Get("Location") != want || got != nil {
 		t.Errorf("a visitor: %d to %q, want 302 to %q", status, res.Header.Get("Location"), want)
 	}
-	if status, _, got := s.do(t, nobody, http.MethodGet, "/page", ""); status != http.StatusUnauthorized || got != nil {
-		t.Errorf("a visitor's script: %d, want 401", status)
+	status, res, got = s.do(t, nobody, http.MethodGet, "/page", "")
+	if kind := res.Header.Get("Content-Type"); status != http.StatusUnauthorized || !strings.HasPrefix(kind, "application/json") || got != nil {
+		t.Errorf("a visitor's script: %d of %s, want 401 of application/json", status, kind)
 	}
 	if status, _, got := s.do(t, nobody, http.MethodPost, "/page", "a=1"); status != http.StatusUnauthorized || got != nil {
 		t.Errorf("a visitor's script that sends something: %d, want 401", status)

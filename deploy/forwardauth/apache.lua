@@ -57,6 +57,7 @@ function check(r)
     end
   end
   r.subprocess_env["suppress-error-charset"] = "1" -- the page says itself that it is UTF-8
+  r.subprocess_env["jitgate-type"] = answer["content-type"]
   r:custom_response(status, table.concat(body))
   return status
 end
