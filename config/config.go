@@ -37,7 +37,8 @@ type Config struct {
 	BaseURL string `yaml:"base_url"`
 
 	// Listen is the address that visitors' connections come in on, like :8443
-	// or 10.0.0.5:8443. Required.
+	// or 10.0.0.5:8443. A socket called public that systemd listens on is used in its
+	// place (FileDescriptorName=, as in deploy/systemd/jitgate.socket). Required.
 	Listen string `yaml:"listen"`
 
 	// TLS is the certificate of listen. Without it the gateway speaks plain

@@ -26,7 +26,11 @@ func TestSystemdUnit(t *testing.T) {
 	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, program, "/bin/true")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if output, err := exec.Command("systemd-analyze", "verify", unit).CombinedOutput(); err != nil || len(output) > 0 {
+	socket := filepath.Join(filepath.Dir(unit), "jitgate.socket")
+	if err := os.WriteFile(socket, []byte(read(t, "systemd/jitgate.socket")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := exec.Command("systemd-analyze", "verify", unit, socket).CombinedOutput(); err != nil || len(output) > 0 {
 		t.Errorf("verify: %v\n%s", err, output)
 	}
 	// 10 is a service with no sandbox at all; 2.0 is the threshold.

@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
@@ -176,10 +178,23 @@ func (g *gateway) listen() (_ []*listener, err error) {
 			}
 		}
 	}()
+	passed, err := inherited()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, l := range passed {
+			l.Close()
+		}
+	}()
 	add := func(what, network, address string, h http.Handler) error {
-		l, err := bind(network, address)
-		if err != nil {
-			return fmt.Errorf("%s listener: %w", what, err)
+		l, ok := passed[what]
+		delete(passed, what)
+		if !ok {
+			var err error
+			if l, err = bind(network, address); err != nil {
+				return fmt.Errorf("%s listener: %w", what, err)
+			}
 		}
 		all = append(all, &listener{Listener: l, what: what, server: g.server(h)})
 		return nil
@@ -212,7 +227,37 @@ func (g *gateway) listen() (_ []*listener, err error) {
 			return nil, err
 		}
 	}
+	for name := range passed {
+		return nil, fmt.Errorf("the service manager passes a socket called %q, which is for none of %s", name, names(all))
+	}
 	return all, nil
+}
+
+// inherited returns the sockets that a service manager listens on for us, by the names it
+// gives them (sd_listen_fds(3)).
+func inherited() (map[string]net.Listener, error) {
+	all, err := activation.ListenersWithNames()
+	if err != nil {
+		return nil, fmt.Errorf("sockets of the service manager: %w", err)
+	}
+	passed := make(map[string]net.Listener)
+	for name, sockets := range all {
+		passed[name] = sockets[0]
+		for _, l := range sockets[1:] {
+			err = fmt.Errorf("the service manager passes %d sockets called %q, want one", len(sockets), name)
+			l.Close()
+		}
+	}
+	return passed, err
+}
+
+// names returns what listeners are called.
+func names(all []*listener) string {
+	var what []string
+	for _, l := range all {
+		what = append(what, l.what)
+	}
+	return strings.Join(what, ", ")
 }
 
 func (g *gateway) server(h http.Handler) *http.Server {

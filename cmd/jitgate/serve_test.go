@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,6 +151,74 @@ func touch(t *testing.T, c *certificate, at time.Time) {
 		if err := os.Chtimes(file, at, at); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestSocketActivation starts the program as systemd does, with sockets that are open
+// already: connections from before it is there are answered by it.
+func TestSocketActivation(t *testing.T) {
+	t.Parallel()
+	rest := fmt.Sprintf(`
+redis: {embedded: true}
+attributes: [{name: userName}]
+directories: [{name: acme, domains: [acme.example]}]
+identity_providers: [{name: acme, directory: acme, metadata: {url: %q}}]
+apps: [{name: wiki, upstream: "http://127.0.0.1:1", allow: {any_user: true}}]
+`, localIdP(t).EntityID())
+	for _, test := range []struct {
+		names string
+		want  string // of what it says where it does not start
+	}{
+		{"public", ""},
+		{"jitgate.socket", `socket called "jitgate.socket"`},
+		{"public:public", `2 sockets called "public"`},
+		{"public:ext_authz", `socket called "ext_authz", which is for none of public, admin, socket`},
+	} {
+		t.Run(test.names, func(t *testing.T) {
+			t.Parallel()
+			r := newSite(t).prepare("127.0.0.1", 0, rest)
+			cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec jitgate serve -c "$0"`, r.file)
+			count := strings.Count(test.names, ":") + 1
+			cmd.Env = append(os.Environ(), "LISTEN_FDNAMES="+test.names, fmt.Sprintf("LISTEN_FDS=%d", count))
+			var address string
+			for range count {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				address = l.Addr().String()
+				f, err := l.(*net.TCPListener).File()
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.Close()
+				defer f.Close()
+				cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+			}
+			log := new(syncBuffer)
+			cmd.Stderr = log
+			early := make(chan error, 1)
+			if test.want == "" {
+				go func() { early <- answers("http://"+address+"/.jitgate/logout", http.StatusOK) }()
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			if test.want == "" {
+				if err := <-early; err != nil {
+					t.Error(err)
+				}
+				if err := answers(fmt.Sprintf("http://127.0.0.1:%d/", r.listen), http.StatusOK); err == nil {
+					t.Error("it listens at its own address too")
+				}
+				cmd.Process.Signal(syscall.SIGTERM)
+			}
+			if err := <-ended; (err == nil) != (test.want == "") || !strings.Contains(log.String(), test.want) {
+				t.Errorf("%v, and it says %s; want %q", err, log, test.want)
+			}
+		})
 	}
 }
 
