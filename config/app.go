@@ -38,8 +38,17 @@ type App struct {
 	// Upstream is the application's own address: scheme, host and port, like
 	// http://127.0.0.1:9000, or unix:PATH for a Unix socket. The scheme is http, https,
 	// which speaks HTTP/2 where the app does, or h2c, which is HTTP/2 without TLS. Paths
-	// are forwarded as they came in. Required, unless forward_auth.
+	// are forwarded as they came in. Required, unless upstreams or forward_auth.
 	Upstream string `yaml:"upstream"`
+
+	// Upstreams are its addresses where it has several, all of one scheme and none of
+	// them a Unix socket. They are asked in turn. To which no connection can be made gets
+	// no requests for five seconds, and the next one is asked, since nothing was sent. Default: none.
+	Upstreams []string `yaml:"upstreams"`
+
+	// Health is a path that each of upstreams answers with 2xx while it can be sent
+	// requests. It is asked for every five seconds, while requests come in. Default: none.
+	Health string `yaml:"health"`
 
 	// UpstreamTLS says what the gateway wants to see of an app at https, and shows it.
 	// Default: a certificate for its host that the system trusts.
@@ -69,9 +78,13 @@ type App struct {
 	// limits.body.
 	Body Size `yaml:"body"`
 
-	// UpstreamURL is Upstream, parsed by Load; nil with ForwardAuth. Of a Unix socket it
-	// has the scheme unix and the absolute path.
+	// UpstreamURL is Upstream, or the first of Upstreams, parsed by Load; nil with
+	// ForwardAuth. Of a Unix socket it has the scheme unix and the absolute path.
 	UpstreamURL *url.URL `yaml:"-"`
+
+	// UpstreamHosts are the hosts of Upstreams, each with its port if it has one; the
+	// first is that of UpstreamURL.
+	UpstreamHosts []string `yaml:"-"`
 }
 
 // Allow says who may use an app: it has exactly one of its keys.
@@ -102,6 +115,8 @@ func (r *report) checkApps(c *Config, n names) {
 			r.add(key+".path", "%q and %q of app %q differ in case alone, which does not count; write another path", a.Path, other.Path, other.Name)
 		}
 		switch {
+		case r.has(key + ".upstreams"):
+			r.checkUpstreams(key, a)
 		case a.ForwardAuth && a.Upstream != "":
 			r.add(key+".upstream", "is given, but with forward_auth another proxy forwards to the app; remove one of the two")
 		case a.ForwardAuth && len(c.TrustedProxies) == 0:
@@ -113,6 +128,7 @@ func (r *report) checkApps(c *Config, n names) {
 			a.UpstreamURL = r.upstream(key+".upstream", a.Upstream)
 		}
 		r.checkUpstreamTLS(key+".upstream_tls", a)
+		r.checkHealth(key+".health", a)
 		r.checkAllow(key+".allow", a.Allow, n)
 		if r.has(key+".identity_providers") && len(a.IdentityProviders) == 0 {
 			r.add(key+".identity_providers", "is empty, so that nobody may use the app; write the identity providers whose users may, or remove it")
@@ -150,6 +166,46 @@ func (r *report) upstream(key, address string) *url.URL {
 		u.Scheme = "h2c"
 	}
 	return u
+}
+
+// checkUpstreams parses the addresses of an app that has several.
+func (r *report) checkUpstreams(key string, a *App) {
+	switch {
+	case a.ForwardAuth:
+		r.add(key+".upstreams", "are given, but with forward_auth another proxy forwards to the app; remove one of the two")
+	case a.Upstream != "":
+		r.add(key+".upstreams", "are given beside upstream; write all addresses here, and remove that")
+	case len(a.Upstreams) == 0:
+		r.add(key+".upstreams", "is empty; write the application's addresses, like [http://10.0.0.1:9000, http://10.0.0.2:9000]")
+	}
+	for j, raw := range a.Upstreams {
+		at := fmt.Sprintf("%s.upstreams[%d]", key, j)
+		u := r.upstream(at, raw)
+		switch {
+		case u == nil:
+		case u.Scheme == "unix":
+			r.add(at, "%q is a Unix socket, of which there can be but one; write it as upstream", raw)
+		case a.UpstreamURL != nil && u.Scheme != a.UpstreamURL.Scheme:
+			r.add(at, "%q is not of the scheme %q, as the others are; write addresses of one scheme", raw, a.UpstreamURL.Scheme)
+		case slices.Contains(a.UpstreamHosts, u.Host):
+			r.add(at, "%q is there already; remove one", raw)
+		default:
+			if a.UpstreamURL == nil {
+				a.UpstreamURL = u
+			}
+			a.UpstreamHosts = append(a.UpstreamHosts, u.Host)
+		}
+	}
+}
+
+func (r *report) checkHealth(key string, a *App) {
+	switch {
+	case !r.has(key):
+	case !r.has(parent(key) + ".upstreams"):
+		r.add(key, "is for an app with several upstreams; write those, or remove this")
+	case !canonical(a.Health):
+		r.add(key, "%q is not a path with one spelling; write one like /healthz", a.Health)
+	}
 }
 
 func (r *report) checkUpstreamTLS(key string, a *App) {

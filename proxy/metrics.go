@@ -226,6 +226,8 @@ var (
 		"Times that the identity provider's metadata could not be read, or was refused.", []string{"idp"}, nil)
 	redisUp = prometheus.NewDesc("jitgate_redis_up",
 		"1 while Redis answers and changes that other replicas make are heard of, else 0 and each request asks Redis.", nil, nil)
+	upstreamUp = prometheus.NewDesc("jitgate_upstream_up",
+		"1 while one of an app's several upstreams gets requests, else 0: no connection could be made to it, or its health is not good.", []string{"app", "upstream"}, nil)
 	sessionsRemembered = prometheus.NewDesc("jitgate_remembered_sessions",
 		"Sessions that this process remembers.", nil, nil)
 	sessionsBytes = prometheus.NewDesc("jitgate_remembered_sessions_bytes",
@@ -249,9 +251,28 @@ func (m *memory) collect(to chan<- prometheus.Metric) {
 	}
 }
 
+// collectUpstreams tells which addresses of apps with several of them are up.
+func (g *Gateway) collectUpstreams(to chan<- prometheus.Metric) {
+	for _, apps := range g.apps {
+		for _, a := range apps {
+			p, ok := a.via.(*pool)
+			if !ok {
+				continue
+			}
+			for _, one := range p.addresses {
+				up := 0.0
+				if one.isUp(p.now()) {
+					up = 1
+				}
+				to <- prometheus.MustNewConstMetric(upstreamUp, prometheus.GaugeValue, up, a.name, one.host)
+			}
+		}
+	}
+}
+
 // Describe and Collect are what makes it a [prometheus.Collector].
 func (c collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{certificateEnds, metadataUsable, metadataLoaded, metadataEnds, metadataFailures, redisUp, sessionsRemembered, sessionsBytes, sessionLookups} {
+	for _, d := range []*prometheus.Desc{certificateEnds, metadataUsable, metadataLoaded, metadataEnds, metadataFailures, redisUp, upstreamUp, sessionsRemembered, sessionsBytes, sessionLookups} {
 		to <- d
 	}
 }
@@ -259,6 +280,7 @@ func (c collector) Describe(to chan<- *prometheus.Desc) {
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	g := c.newest.Load()
 	g.memory.collect(to)
+	g.collectUpstreams(to)
 	for name, idp := range g.idps {
 		s := idp.Status()
 		usable := 0.0

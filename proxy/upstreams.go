@@ -71,6 +71,15 @@ func (t *transports) get(name string, change func(*http.Transport)) *http.Transp
 
 // to returns the URL that an app is asked at, and what asks it.
 func (u upstreams) to(c config.App) (*url.URL, http.RoundTripper, error) {
+	at, via, err := u.one(c)
+	if err != nil || len(c.UpstreamHosts) == 0 {
+		return at, via, err
+	}
+	return at, newPool(u.ended, via, c), nil
+}
+
+// one is to for an app with one address.
+func (u upstreams) one(c config.App) (*url.URL, http.RoundTripper, error) {
 	at := c.UpstreamURL
 	switch {
 	case at.Scheme == "unix":

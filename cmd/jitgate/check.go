@@ -121,8 +121,10 @@ func checkParts(ctx context.Context, std stdio, cfg *config.Config, file string,
 		if app.ForwardAuth {
 			continue
 		}
-		if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, app) }); err != nil {
-			errs = append(errs, fmt.Errorf("app %q: upstream %s: %w", app.Name, app.Upstream, err))
+		for _, u := range addresses(app) {
+			if err := bounded(ctx, func(ctx context.Context) error { return dialUpstream(ctx, u) }); err != nil {
+				errs = append(errs, fmt.Errorf("app %q: upstream %s: %w", app.Name, u, err))
+			}
 		}
 	}
 	return errs
@@ -193,8 +195,19 @@ func bounded(ctx context.Context, f func(context.Context) error) error {
 	return f(ctx)
 }
 
-func dialUpstream(ctx context.Context, app config.App) error {
-	u := app.UpstreamURL
+// addresses returns where an app is.
+func addresses(app config.App) []*url.URL {
+	var all []*url.URL
+	for _, host := range app.UpstreamHosts {
+		all = append(all, &url.URL{Scheme: app.UpstreamURL.Scheme, Host: host})
+	}
+	if len(all) == 0 {
+		all = append(all, app.UpstreamURL)
+	}
+	return all
+}
+
+func dialUpstream(ctx context.Context, u *url.URL) error {
 	if u.Scheme == "unix" {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", u.Path)
