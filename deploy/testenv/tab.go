@@ -83,6 +83,12 @@ func (b *Tab) Has(selector string) {
 	b.await(fmt.Sprintf("document.querySelector(%q) !== null && document.readyState === 'complete'", selector))
 }
 
+// Focused waits until what the CSS selector names has the focus, in a page that is whole.
+func (b *Tab) Focused(selector string) {
+	b.t.Helper()
+	b.await(fmt.Sprintf("document.activeElement?.matches(%q) === true && document.readyState === 'complete'", selector))
+}
+
 // await waits until an expression is true. chromedp's own queries know nothing of a
 // page that the back button brought as it was left.
 func (b *Tab) await(expression string) {
