@@ -408,10 +408,11 @@ func dropOurCookies(h http.Header) {
 }
 
 // cookieName returns the name of a cookie, as whoever gets it next will see it:
-// browsers send one that was set without a name, "=a=b", as "a=b".
+// browsers send one that was set without a name, "=a=b", as "a=b", and the server makes
+// line breaks of an app's header spaces.
 func cookieName(pair string) string {
-	name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t="), "=")
-	return strings.Trim(name, " \t")
+	name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t\r\n="), "=")
+	return strings.Trim(name, " \t\r\n")
 }
 
 // keepPrivate sees to it that no shared cache keeps what was made for one

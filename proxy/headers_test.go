@@ -127,7 +127,7 @@ func FuzzStrip(f *testing.F) {
 
 // No cookie of ours reaches an app, and every other one does.
 func FuzzCookies(f *testing.F) {
-	for _, line := range []string{"a=1; __Host-jitgate=x", "__Host-jitgate", ";;a=1;;", "jitgate=x;a", "=jitgate", "==jitgate=x", "a=\"__Host-jitgate=x\"", " __HOST-jitgate-login-x = y"} {
+	for _, line := range []string{"a=1; __Host-jitgate=x", "__Host-jitgate", ";;a=1;;", "jitgate=x;a", "=jitgate", "==jitgate=x", "a=\"__Host-jitgate=x\"", " __HOST-jitgate-login-x = y", "jitgate\r", "\r=jitgate\r=x"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -149,14 +149,14 @@ func FuzzCookies(f *testing.F) {
 		}
 		for pair := range strings.SplitSeq(left, ";") {
 			name, _, _ := strings.Cut(pair, "=")
-			if isOurCookie(strings.Trim(name, " \t")) {
+			if isOurCookie(strings.Trim(name, " \t\r\n")) {
 				t.Errorf("%q: %q is left", line, pair)
 			}
 		}
 		for pair := range strings.SplitSeq(line, ";") {
 			// One without a name may be read as one without a value.
-			name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t="), "=")
-			if trimmed := strings.Trim(pair, " "); trimmed != "" && !isOurCookie(strings.Trim(name, " \t")) && !strings.Contains(left, trimmed) {
+			name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t\r\n="), "=")
+			if trimmed := strings.Trim(pair, " "); trimmed != "" && !isOurCookie(strings.Trim(name, " \t\r\n")) && !strings.Contains(left, trimmed) {
 				t.Errorf("%q: %q is gone", line, pair)
 			}
 		}
