@@ -8,83 +8,93 @@ import (
 	"strings"
 )
 
+// A proxyReader reads the options of saml-auth-proxy, which has one app.
+type proxyReader struct {
+	*imported
+	app        importedApp
+	by, values string // that authorize
+}
+
 // importProxy reads the environment of saml-auth-proxy, NAME=value in lines, or its
 // options, --name=value or --name value.
 func importProxy(data []byte) (*imported, error) {
-	m := new(imported)
-	app := importedApp{name: "app"}
-	attribute, values := "", ""
+	p := &proxyReader{imported: new(imported), app: importedApp{name: "app"}}
 	options := proxyOptions(string(data))
+	texts := map[string]*string{
+		"bind": &p.listen, "entity-id": &p.entityID, "sp-key-path": &p.key, "sp-cert-path": &p.cert,
+		"cookie-max-age": &p.lifetime, "authorize-attribute": &p.by, "authorize-values": &p.values,
+	}
 	for _, o := range options {
-		switch o.ours {
-		case "base-url":
-			m.base = strings.TrimSuffix(o.theirs, "/")
-			if u, err := url.Parse(o.theirs); err == nil && u.Host != "" {
-				m.base = u.Scheme + "://" + u.Host
-			}
-		case "backend-url":
-			u, err := url.Parse(o.theirs)
-			if err != nil || u.Host == "" {
-				m.note("%s %s is no address; write the app's upstream", o.ours, o.theirs)
-				continue
-			}
-			app.upstream = u.Scheme + "://" + u.Host
-			if strings.Trim(u.Path, "/") != "" {
-				m.note("%s %s has a path; jitgate forwards paths as they come in", o.ours, o.theirs)
-			}
-		case "bind":
-			m.listen = o.theirs
-		case "idp-metadata-path", "idp-metadata-url":
-			p := importedIdP{file: o.theirs}
-			if strings.Contains(o.theirs, "://") {
-				p = importedIdP{url: o.theirs}
-			}
-			m.idps = append(m.idps, p)
-		case "entity-id":
-			m.entityID = o.theirs
-		case "sp-key-path":
-			m.key = o.theirs
-		case "sp-cert-path":
-			m.cert = o.theirs
-		case "cookie-max-age":
-			m.lifetime = o.theirs
-		case "attribute-header-mappings":
-			for pair := range strings.SplitSeq(o.theirs, ",") {
-				if name, header, ok := strings.Cut(strings.TrimSpace(pair), "="); ok {
-					app.headers = append(app.headers, mapping{header, m.attribute(plainAttribute(name), name)})
-				}
-			}
-		case "name-id-mapping", "name-id-header-mapping":
-			app.headers = append(app.headers, mapping{o.theirs, "userName"})
-			m.note("the header %s had the NameID; here it has the userName", o.theirs)
-		case "authorize-attribute":
-			attribute = o.theirs
-		case "authorize-values":
-			values = o.theirs
-		default:
-			m.note("%s=%s", o.ours, o.theirs)
+		if text, ok := texts[o.ours]; ok {
+			*text = o.theirs
+		} else {
+			p.option(o.ours, o.theirs)
 		}
 	}
-	switch {
-	case attribute != "" && values != "":
-		ours := m.attribute(plainAttribute(attribute), attribute)
-		m.groups = []importedGroup{{"authorized", ours, strings.Split(values, ",")}}
-		app.groups = []string{"authorized"}
-		app.unclear = slices.Contains(m.conflicts, ours)
-	case strings.Contains(strings.ToLower(string(data)), "authorize"):
-		app.unclear = true
-		m.note("authorize-attribute and authorize-values were not found both, and there is something of them: write who may use the app")
-	}
+	p.authorize(string(data))
 	for _, name := range twice(options) {
-		app.unclear = true
-		m.note("%s has several values; write an app for each proxy, and who may use it", name)
+		p.app.unclear = true
+		p.note("%s has several values; write an app for each proxy, and who may use it", name)
 	}
-	if len(m.idps) == 0 {
+	if len(p.idps) == 0 {
 		return nil, errors.New("names no metadata of an identity provider (SAML_PROXY_IDP_METADATA_PATH)")
 	}
-	m.apps = []importedApp{app}
-	m.note("it was the NameID that users were known by; name the attribute that userName is")
-	return m, nil
+	p.apps = []importedApp{p.app}
+	p.note("it was the NameID that users were known by; name the attribute that userName is")
+	return p.imported, nil
+}
+
+// option carries over an option that is not the same text here.
+func (p *proxyReader) option(name, value string) {
+	switch name {
+	case "base-url":
+		p.base = strings.TrimSuffix(value, "/")
+		if u, err := url.Parse(value); err == nil && u.Host != "" {
+			p.base = u.Scheme + "://" + u.Host
+		}
+	case "backend-url":
+		u, err := url.Parse(value)
+		if err != nil || u.Host == "" {
+			p.note("%s %s is no address; write the app's upstream", name, value)
+			return
+		}
+		p.app.upstream = u.Scheme + "://" + u.Host
+		if strings.Trim(u.Path, "/") != "" {
+			p.note("%s %s has a path; jitgate forwards paths as they come in", name, value)
+		}
+	case "idp-metadata-path", "idp-metadata-url":
+		from := importedIdP{file: value}
+		if strings.Contains(value, "://") {
+			from = importedIdP{url: value}
+		}
+		p.idps = append(p.idps, from)
+	case "attribute-header-mappings":
+		for pair := range strings.SplitSeq(value, ",") {
+			if theirs, header, ok := strings.Cut(strings.TrimSpace(pair), "="); ok {
+				p.app.headers = append(p.app.headers, mapping{header, p.attribute(plainAttribute(theirs), theirs)})
+			}
+		}
+	case "name-id-mapping", "name-id-header-mapping":
+		p.app.headers = append(p.app.headers, mapping{value, "userName"})
+		p.note("the header %s had the NameID; here it has the userName", value)
+	default:
+		p.note("%s=%s", name, value)
+	}
+}
+
+// authorize has those use the app who have one of the values. Where the text says
+// something of that which was not found, it is not clear who may.
+func (p *proxyReader) authorize(text string) {
+	switch {
+	case p.by != "" && p.values != "":
+		ours := p.attribute(plainAttribute(p.by), p.by)
+		p.groups = []importedGroup{{"authorized", ours, strings.Split(p.values, ",")}}
+		p.app.groups = []string{"authorized"}
+		p.app.unclear = slices.Contains(p.conflicts, ours)
+	case strings.Contains(strings.ToLower(text), "authorize"):
+		p.app.unclear = true
+		p.note("authorize-attribute and authorize-values were not found both, and there is something of them: write who may use the app")
+	}
 }
 
 // proxyVariable matches the name of one of its variables, and what is between that and
