@@ -208,23 +208,17 @@ func addresses(app config.App) []*url.URL {
 }
 
 func dialUpstream(ctx context.Context, u *url.URL) error {
-	if u.Scheme == "unix" {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", u.Path)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
-		if u.Scheme == "https" {
-			port = "443"
-		}
+	network, address := "tcp", u.Host
+	switch {
+	case u.Scheme == "unix":
+		network, address = "unix", u.Path
+	case u.Port() == "" && u.Scheme == "https":
+		address = net.JoinHostPort(u.Hostname(), "443")
+	case u.Port() == "":
+		address = net.JoinHostPort(u.Hostname(), "80")
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return err
 	}

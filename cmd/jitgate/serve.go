@@ -182,19 +182,11 @@ func (g *gateway) listen() (_ []*listener, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		for _, l := range passed {
-			l.Close()
-		}
-	}()
+	defer passed.close()
 	add := func(what, network, address string, h http.Handler) error {
-		l, ok := passed[what]
-		delete(passed, what)
-		if !ok {
-			var err error
-			if l, err = bind(network, address); err != nil {
-				return fmt.Errorf("%s listener: %w", what, err)
-			}
+		l, err := passed.open(what, network, address)
+		if err != nil {
+			return fmt.Errorf("%s listener: %w", what, err)
 		}
 		all = append(all, &listener{Listener: l, what: what, server: g.server(h)})
 		return nil
@@ -233,22 +225,41 @@ func (g *gateway) listen() (_ []*listener, err error) {
 	return all, nil
 }
 
-// inherited returns the sockets that a service manager listens on for us, by the names it
-// gives them (sd_listen_fds(3)).
-func inherited() (map[string]net.Listener, error) {
+// sockets are those that a service manager listens on for us, by the names it gives them
+// (sd_listen_fds(3)).
+type sockets map[string]net.Listener
+
+func inherited() (sockets, error) {
 	all, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("sockets of the service manager: %w", err)
 	}
-	passed := make(map[string]net.Listener)
-	for name, sockets := range all {
-		passed[name] = sockets[0]
-		for _, l := range sockets[1:] {
-			err = fmt.Errorf("the service manager passes %d sockets called %q, want one", len(sockets), name)
+	passed := make(sockets)
+	for name, same := range all {
+		passed[name] = same[0]
+		for _, l := range same[1:] {
+			err = fmt.Errorf("the service manager passes %d sockets called %q, want one", len(same), name)
 			l.Close()
 		}
 	}
 	return passed, err
+}
+
+// open returns the socket of a name or, where there is none, one that is bound to the
+// address.
+func (s sockets) open(what, network, address string) (net.Listener, error) {
+	if l, ok := s[what]; ok {
+		delete(s, what)
+		return l, nil
+	}
+	return bind(network, address)
+}
+
+// close closes those that nobody opened.
+func (s sockets) close() {
+	for _, l := range s {
+		l.Close()
+	}
 }
 
 // names returns what listeners are called.
