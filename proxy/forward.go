@@ -89,6 +89,11 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		ErrorLog:       g.proxyLog,
 	}
 	proxy.ServeHTTP(w, r)
+	return p.failure(w, ev, failed)
+}
+
+// failure returns what the visitor is told of an error of forwarding, nil for none.
+func (p passage) failure(w http.ResponseWriter, ev *event, failed error) error {
 	switch _, isTooLong := errors.AsType[*http.MaxBytesError](failed); {
 	case failed == nil:
 		return nil
