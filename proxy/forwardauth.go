@@ -18,7 +18,7 @@ const authPath = ownPrefix + "/auth"
 
 // ExtAuthz returns what answers Envoy's questions over gRPC, as serveAuth does those over
 // HTTP.
-func (g *Gateway) ExtAuthz() http.Handler { return extauthz.Handler(g, withoutOurCookies) }
+func (g *Gateway) ExtAuthz() http.Handler { return extauthz.Handler(g, authPath, withoutOurCookies) }
 
 // isAuth reports whether somebody asks about a request.
 func isAuth(path string) bool {

@@ -22,32 +22,30 @@ import (
 // maxQuestion is the longest question, in bytes: the head of a request, and some more.
 const maxQuestion = 1 << 20
 
-// prefix is below which the gateway is asked.
-const prefix = "/.jitgate/auth"
-
 // errNoPath is a question about nothing.
 var errNoPath = errors.New("not a path")
 
-// Handler returns what serves gRPC over HTTP/2. It asks gateway as Envoy would over HTTP:
-// 200 lets a request pass with the headers of the answer, anything else is for the visitor.
+// Handler returns what serves gRPC over HTTP/2. It asks gateway below path as Envoy would
+// over HTTP: 200 lets a request pass with the headers of the answer, anything else is for the visitor.
 // Headers that are empty are removed from the request, and so is what withoutCookies
 // takes out of its cookies.
-func Handler(gateway http.Handler, withoutCookies func(http.Header)) http.Handler {
+func Handler(gateway http.Handler, path string, withoutCookies func(http.Header)) http.Handler {
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxQuestion))
-	authv3.RegisterAuthorizationServer(s, &server{gateway: gateway, withoutCookies: withoutCookies})
+	authv3.RegisterAuthorizationServer(s, &server{gateway: gateway, path: path, withoutCookies: withoutCookies})
 	return s
 }
 
 type server struct {
 	authv3.UnimplementedAuthorizationServer
 	gateway        http.Handler
+	path           string
 	withoutCookies func(http.Header)
 }
 
 // Check is the one question that there is.
 func (s *server) Check(ctx context.Context, q *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	asked := q.GetAttributes().GetRequest().GetHttp()
-	r, err := request(ctx, asked)
+	r, err := s.request(ctx, asked)
 	if err != nil {
 		return denied(http.StatusBadRequest, nil, nil), nil
 	}
@@ -71,9 +69,9 @@ func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
 // request returns what Envoy would have asked over HTTP.
-func request(ctx context.Context, asked *authv3.AttributeContext_HttpRequest) (*http.Request, error) {
+func (s *server) request(ctx context.Context, asked *authv3.AttributeContext_HttpRequest) (*http.Request, error) {
 	path, query, _ := strings.Cut(asked.GetPath(), "?")
-	u, err := url.ParseRequestURI(prefix + path)
+	u, err := url.ParseRequestURI(s.path + path)
 	if err != nil || !strings.HasPrefix(path, "/") {
 		return nil, errNoPath
 	}
