@@ -105,11 +105,22 @@ func (g *Gateway) beginForm(r *http.Request) (done func(), err error) {
 	if r.ContentLength >= 0 && r.ContentLength <= largeForm {
 		return func() {}, nil
 	}
+	if done, ok := g.largeForms.take(); ok {
+		return done, nil
+	}
+	return nil, fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
+}
+
+// places are for what is done in so many requests at once.
+type places chan struct{}
+
+// take takes one of the places until free is called. ok is false where all are taken.
+func (p places) take() (free func(), ok bool) {
 	select {
-	case g.largeForms <- struct{}{}:
-		return func() { <-g.largeForms }, nil
+	case p <- struct{}{}:
+		return func() { <-p }, true
 	default:
-		return nil, fmt.Errorf("reading a form: %w", samlsp.ErrBusy)
+		return nil, false
 	}
 }
 

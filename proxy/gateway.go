@@ -107,14 +107,14 @@ type shared struct {
 	metrics  *metrics
 	memory   *memory
 
-	largeForms chan struct{} // one for each that is being read
-	keeping    chan struct{} // one for each form that is being kept
+	largeForms places // one for each that is being read
+	keeping    places // one for each form that is being kept
 }
 
 func newShared(o Options) *shared {
 	s := &shared{
 		upstreams: newUpstreams(), conns: newConns(), memory: newMemory(o.Redis, o.Config.Redis.KeyPrefix),
-		largeForms: make(chan struct{}, maxLargeForms), keeping: make(chan struct{}, maxKeeping),
+		largeForms: make(places, maxLargeForms), keeping: make(places, maxKeeping),
 	}
 	s.memory.reload = o.Reload
 	s.metrics = newMetrics(&s.newest)

@@ -111,12 +111,10 @@ func (g *Gateway) beginKeeping(r *http.Request, ev *event) (done func(), err err
 	if err := g.attempt(ev); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotKept, err)
 	}
-	select {
-	case g.keeping <- struct{}{}:
-		return func() { <-g.keeping }, nil
-	default:
-		return nil, fmt.Errorf("%w: %d others are being kept", errNotKept, maxKeeping)
+	if done, ok := g.keeping.take(); ok {
+		return done, nil
 	}
+	return nil, fmt.Errorf("%w: %d others are being kept", errNotKept, maxKeeping)
 }
 
 // readKept reads a form that is to be kept. The error is errNotKept where it cannot be.
