@@ -25,6 +25,8 @@ func TestAccepted(t *testing.T) {
 		{"listen: :8443", "listen: 127.0.0.1:0\nadmin: {listen: \"127.0.0.1:0\"}", "any free port, twice"},
 		{"listen: :8443", "listen: :8443\ntls: {acme: {cache: acme, email: a@b.example}}", "certificates of an authority"},
 		{"listen: :8443", "listen: :8443\ntrusted_proxies: [127.0.0.1]\next_authz: {listen: \":9191\"}", "where Envoy asks"},
+		{"listen: :8443", "listen: :8443\ntracing: {endpoint: \"http://127.0.0.1:4318/v1/traces\", sample: 0}", "traces of nothing but what proxies trace"},
+		{"listen: :8443", "listen: :8443\ntracing: {endpoint: \"http://otel:4318/otlp/v1/traces\", sample: 1}", "an endpoint without secrets, in a network of our own"},
 		{"listen: :8443", "listen: :8443\ntrusted_proxies: [10.0.0.0/8, \"fd00::/8\", \"::1\"]", "networks of both kinds"},
 		{"listen: :8443", "listen: :8443\nlimits: {header: 4096, header_time: 5m, idle: 1h, stall: 1s, body: 1KiB, saml: 1, saml_waiting: 0}", "limits at their bounds"},
 		{"listen: :8443", "listen: :8443\nlimits: {header: 1MiB, body: unlimited, connections: 10, logins_per_minute: 2}", "no limit of bodies, and fewer connections than an address has by default"},

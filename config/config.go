@@ -59,6 +59,10 @@ type Config struct {
 	// ExtAuthz is where Envoy asks over gRPC. Over HTTP it asks at /.jitgate/auth.
 	ExtAuthz ExtAuthz `yaml:"ext_authz"`
 
+	// Tracing is where traces of requests go. Default: nowhere, and the headers of a trace
+	// pass as they come.
+	Tracing *Tracing `yaml:"tracing"`
+
 	// Drain is how long the gateway goes on as before once it is to end, with /readyz
 	// answering 503, so that whatever sends visitors here can stop doing so; then it
 	// finishes what is under way. At most 5m. Default: 5s, or 0 without admin.listen,
@@ -209,6 +213,7 @@ func (r *report) check(c *Config) {
 	r.checkListeners(c)
 	r.checkTLS(c)
 	r.checkTrustedProxies(c)
+	r.checkTracing(c.Tracing)
 	r.checkLimits(&c.Limits)
 	r.checkRedis(&c.Redis)
 	r.checkSession(&c.Session)

@@ -73,6 +73,7 @@ func writeFiles(dir string) {
 		"redis.key":         goodKey,
 		"redis.crt":         goodCert,
 		"redis-ca.crt":      goodCert,
+		"otel-ca.crt":       goodCert,
 		"globex-signer.crt": goodCert + string(ec.CertPEM()),
 		"trusted.crt":       strings.ReplaceAll(goodCert, " CERTIFICATE", " TRUSTED CERTIFICATE"),
 		"acme-idp.xml":      "<EntityDescriptor/>\n",
@@ -184,6 +185,7 @@ func equal(t *testing.T, what string, got, want any) {
 
 // TestExample decodes the example that users start from, field by field.
 func TestExample(t *testing.T) {
+	t.Setenv("JITGATE_OTLP_AUTHORIZATION", "Bearer S3CRET")
 	t.Setenv("JITGATE_REDIS_PASSWORD", "redis password")
 	t.Setenv("JITGATE_SESSION_KEY", base64.StdEncoding.EncodeToString(olderKey))
 	data, err := os.ReadFile("../deploy/jitgate.example.yaml")
@@ -211,6 +213,7 @@ func TestExample(t *testing.T) {
 		Admin:             Admin{Socket: "/run/jitgate/admin.sock", Listen: "127.0.0.1:9090", Groups: []string{"admins"}},
 		Limits:            limits(8),
 		ExtAuthz:          ExtAuthz{Listen: "127.0.0.1:9191"},
+		Tracing:           &Tracing{Endpoint: "https://otel.example.com/v1/traces", Headers: got.Tracing.Headers, CAFile: in("otel-ca.crt"), Service: "sso", Sample: 0.05},
 		Redis:             got.Redis,
 		Session:           Session{Keys: got.Session.Keys, Idle: time.Hour, Lifetime: 8 * time.Hour, decoded: got.Session.decoded},
 		SAML:              got.SAML,

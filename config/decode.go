@@ -284,6 +284,13 @@ func (r *report) scalar(key string, n ast.Node, v reflect.Value) {
 			return
 		}
 		v.SetInt(int64(i))
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			r.fail(key, "%q is not a number; write one like 0.5", s)
+			return
+		}
+		v.SetFloat(f)
 	default:
 		v.SetString(s)
 	}

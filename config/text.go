@@ -136,7 +136,7 @@ func singleText(v reflect.Value) (string, bool) {
 	switch v.Kind() {
 	case reflect.String:
 		return quoteText(v.String()), true
-	case reflect.Bool, reflect.Int:
+	case reflect.Bool, reflect.Int, reflect.Float64:
 		return fmt.Sprint(v.Interface()), true
 	}
 	return "", false

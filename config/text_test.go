@@ -10,6 +10,7 @@ import (
 
 // What is shown of a configuration is the configuration, but for its secrets.
 func TestConfigText(t *testing.T) {
+	t.Setenv("JITGATE_OTLP_AUTHORIZATION", "Bearer S3CRET")
 	t.Setenv("JITGATE_REDIS_PASSWORD", "S3CRET redis password")
 	t.Setenv("JITGATE_SESSION_KEY", base64.StdEncoding.EncodeToString(olderKey))
 	example, err := os.ReadFile("../deploy/jitgate.example.yaml")
@@ -26,6 +27,7 @@ func TestConfigText(t *testing.T) {
 		}
 		// With the secrets named again, it is read as it was.
 		again := strings.Replace(text, `password: "[secret]"`, "password: env:JITGATE_REDIS_PASSWORD", 1)
+		again = strings.Replace(again, `Authorization: "[secret]"`, "Authorization: env:JITGATE_OTLP_AUTHORIZATION", 1)
 		again = strings.Replace(again, `keys: ["[secret]", "[secret]"]`, `keys: ["env:JITGATE_SESSION_KEY", "file:session.key"]`, 1)
 		again = strings.Replace(again, "jwt:\n  keys: [\"[secret]\"]", "jwt:\n  keys: [\"file:jwt.key\"]", 1)
 		again = strings.Replace(again, `keys: ["[secret]"]`, `keys: ["file:session.key"]`, 1)

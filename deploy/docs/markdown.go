@@ -114,10 +114,10 @@ func kindOf(typ reflect.Type) string {
 		}
 		return "list of " + kindOf(typ.Elem()) + "s"
 	case reflect.Map:
-		return "mapping of texts"
+		return "mapping of " + kindOf(typ.Elem()) + "s"
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Int:
+	case reflect.Int, reflect.Float64:
 		return "number"
 	case reflect.Struct:
 		if single(typ) {

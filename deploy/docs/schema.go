@@ -90,11 +90,13 @@ func (f *field) value(typ reflect.Type, around *section, defs object) object {
 	case reflect.Slice:
 		return object{"type": []string{"array", "null"}, "items": f.value(typ.Elem(), around, defs)}
 	case reflect.Map:
-		return object{"type": []string{"object", "null"}, "additionalProperties": text}
+		return object{"type": []string{"object", "null"}, "additionalProperties": f.value(typ.Elem(), around, defs)}
 	case reflect.Bool:
 		return object{"type": "boolean"}
 	case reflect.Int:
 		return object{"type": []string{"integer", "string"}, "pattern": "^[+-]?[0-9]+$"}
+	case reflect.Float64:
+		return object{"type": []string{"number", "string"}}
 	case reflect.Struct:
 		if single(typ) {
 			return object{"type": "string"}
