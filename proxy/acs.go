@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/proxy/page"
 	"github.com/jitgate/jitgate/proxy/session"
@@ -147,13 +150,18 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	if p.IdP != idp {
 		return nil, provision.Outcome{}, &samlsp.Refusal{Code: samlsp.CodeInvalid, Check: "other_identity_provider", Got: idp, Want: p.IdP}
 	}
-	identity, err := g.idps[idp].Finish(ctx, saml, p.RequestID)
+	verifying, span := child(ctx, "verify response", trace.SpanKindInternal)
+	span.SetAttributes(attribute.String("jitgate.idp", idp))
+	identity, err := g.idps[idp].Finish(verifying, saml, p.RequestID)
+	endSpan(span, err)
 	if err != nil {
 		return nil, provision.Outcome{}, err
 	}
 	g.metrics.offset.WithLabelValues(idp).Set(identity.IssuedAt.Sub(g.now()).Seconds())
 	in := provision.SignIn{IdP: idp, Attributes: sentAttributes(identity), RequestID: ev.id, Client: ev.client}
-	outcome, err := g.users.SignIn(ctx, in)
+	provisioning, span := child(ctx, "provision user", trace.SpanKindInternal)
+	outcome, err := g.users.SignIn(provisioning, in)
+	endSpan(span, err)
 	if err != nil {
 		return nil, outcome, err
 	}

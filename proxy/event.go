@@ -28,6 +28,7 @@ const statusGone = 499
 // way and logged once, at the end.
 type event struct {
 	id        string // ours, whatever the client sent
+	trace     string // ID, "" where nothing is traced
 	start     time.Time
 	host      string
 	path      string // that a proxy asks about; "": that of the request
@@ -50,6 +51,14 @@ func (g *Gateway) newEvent(r *http.Request) *event {
 	ev := &event{id: newRequestID(), start: g.now(), host: r.Host}
 	ev.client, ev.forwarded = clientOf(r, g.trusted)
 	return ev
+}
+
+// result returns what became of a request: a code, or a word of the metrics.
+func (ev *event) result() string {
+	if ev.forwarding != nil {
+		return cmp.Or(ev.code, outcomeForwarded)
+	}
+	return cmp.Or(ev.code, ev.outcome, outcomeOwn)
 }
 
 // newRequestID returns 128 random bits in hex.
@@ -85,6 +94,7 @@ func (g *Gateway) finish(ev *event, w *recorder, r *http.Request) {
 	}
 	end := g.now()
 	g.metrics.count(ev, status, end)
+	g.endTrace(r, ev, status)
 	g.requests.Info("request", zap.Inline(&line{ev, r, status, w.bytes, end}))
 	if panicked != nil {
 		panic(http.ErrAbortHandler)
@@ -113,6 +123,9 @@ func (l *line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddString("user", l.user)
 	to.AddString("code", l.code)
 	to.AddString("client", l.client)
+	if l.trace != "" {
+		to.AddString("trace_id", l.trace)
+	}
 	if l.err != nil {
 		to.AddString("error", l.err.Error())
 	}
@@ -157,6 +170,11 @@ func (g *Gateway) audit(events ...audit.Event) {
 	for _, e := range events {
 		g.audits.Info(e.Type, zap.Any("event", e))
 	}
+}
+
+// trusts reports whether an address is that of a trusted proxy.
+func (g *Gateway) trusts(addr netip.Addr) bool {
+	return slices.ContainsFunc(g.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // clientOf returns the address of the visitor, and the list for the upstream's

@@ -58,6 +58,9 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		g.sockets.Add(1)
 		defer g.sockets.Add(-1)
 	}
+	var failed error
+	ctx, asked := g.beginAsking(ctx, p, r.Method)
+	defer func() { endSpan(asked, failed) }()
 	r = r.WithContext(ctx)
 	// ReverseProxy would open a tunnel for any protocol, and what is in the tunnel is
 	// never authorised. It sees no header but what asks for a websocket.
@@ -77,7 +80,6 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	if ev.body != nil {
 		r.Body = http.MaxBytesReader(w, r.Body, p.app.body)
 	}
-	var failed error
 	ev.forwarding = p.app
 	proxy := httputil.ReverseProxy{
 		Rewrite:        func(pr *httputil.ProxyRequest) { g.rewrite(pr, sent, ev, p) },
@@ -120,6 +122,7 @@ func (g *Gateway) checkAnswer(ctx context.Context, res *http.Response, ev *event
 			res.Body = newWebsocket(ctx, upstream)
 		}
 	}
+	g.tellStatus(ctx, res.StatusCode)
 	g.confine(res.Header, p)
 	res.Header.Set("X-Request-Id", ev.id)
 	if p.guest != nil {
@@ -158,6 +161,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest, sent http.Header, ev *event
 	if p.token != nil {
 		h[tokenHeader] = p.token
 	}
+	g.passOn(pr.In.Context(), h)
 	out.Header = h
 }
 

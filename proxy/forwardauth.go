@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -136,7 +135,7 @@ func named(apps []*app, name string) (*app, bool) {
 // It reports whether the path says it, as Envoy has it.
 func (g *Gateway) askedAbout(r *http.Request) (asked *http.Request, byPath bool, err error) {
 	peer, ok := parseAddr(r.RemoteAddr)
-	if !ok || !slices.ContainsFunc(g.trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+	if !ok || !g.trusts(peer) {
 		return nil, false, badRequest(http.StatusForbidden, "%s asks about a request, and is not of trusted_proxies", r.RemoteAddr)
 	}
 	about := *r

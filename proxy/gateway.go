@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
@@ -43,7 +44,7 @@ import (
 	"github.com/jitgate/jitgate/samlsp"
 )
 
-// Options are the parts that a gateway is made of. All but TLS and Reload are required.
+// Options are the parts that a gateway is made of. All but TLS, Traces and Reload are required.
 type Options struct {
 	Config *config.Config
 	Redis  redis.UniversalClient
@@ -54,6 +55,9 @@ type Options struct {
 	// TLS returns the certificate that visitors' browsers are shown. It may be
 	// nil, and return nil.
 	TLS func() *x509.Certificate
+
+	// Traces are where the spans of requests go. It may be nil: nothing is traced.
+	Traces trace.TracerProvider
 
 	// Reload reads the configuration again and, unless it returns an error, has called
 	// [Gateway.Replace]. It is called when another replica has called
@@ -89,6 +93,7 @@ type Gateway struct {
 	loads singleflight.Group // of visitors whom we do not remember
 	grace time.Duration      // for which visitors whom we remember go on when the store fails
 
+	tracer      trace.Tracer // nil: nothing is traced
 	crossOrigin http.CrossOriginProtection
 	logs
 
@@ -193,6 +198,9 @@ func build(o Options, s *shared) (*Gateway, error) {
 			s.metrics.measure(a)
 		}
 	}
+	if o.Traces != nil {
+		g.tracer = o.Traces.Tracer(tracerName)
+	}
 	g.pairs = o.Config.SAML.KeyPairs()
 	if g.signer, err = newSigner(o.Config.JWT.PrivateKeys(), base.String()); err != nil {
 		return nil, err
@@ -245,6 +253,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	ev, rec := g.newEvent(r), &recorder{ResponseWriter: w}
+	r = g.beginTrace(r, ev)
 	if r.ProtoMajor > 1 {
 		rec.stall = g.limits.Stall
 	}

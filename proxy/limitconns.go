@@ -3,7 +3,6 @@ package proxy
 import (
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +79,7 @@ func (l *limitedListener) room() bool {
 func (l *limitedListener) enter(remote string) (from netip.Prefix, ok bool) {
 	g, c := l.g.newest.Load(), l.g.conns
 	addr, _ := parseAddr(remote)
-	proxy := slices.ContainsFunc(g.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+	proxy := g.trusts(addr)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !proxy {

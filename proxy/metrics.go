@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/jitgate/jitgate/provision"
 	"github.com/jitgate/jitgate/provision/audit"
@@ -145,7 +146,7 @@ func (m *metrics) count(ev *event, status int, end time.Time) {
 		}
 		return
 	}
-	m.requests.WithLabelValues(ev.app, cmp.Or(ev.code, ev.outcome, outcomeOwn)).Inc()
+	m.requests.WithLabelValues(ev.app, ev.result()).Inc()
 }
 
 // signedIn counts a login, and what it changed.
@@ -161,7 +162,8 @@ func (m *metrics) signedIn(idp string, outcome provision.Outcome) {
 	}
 }
 
-// A redisMeter measures what Redis is asked.
+// A redisMeter measures what Redis is asked, and has it in the traces of requests: the
+// names of commands, not the keys.
 type redisMeter struct{ *metrics }
 
 // DialHook, ProcessHook and ProcessPipelineHook are what makes it a [redis.Hook].
@@ -169,18 +171,20 @@ func (m redisMeter) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (m redisMeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		ctx, span := child(ctx, cmd.Name(), trace.SpanKindClient)
 		begin := time.Now()
 		err := next(ctx, cmd)
-		m.done(begin, err)
+		m.done(span, begin, err)
 		return err
 	}
 }
 
 func (m redisMeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		ctx, span := child(ctx, "pipeline", trace.SpanKindClient)
 		begin := time.Now()
 		err := next(ctx, cmds)
-		m.done(begin, err)
+		m.done(span, begin, err)
 		return err
 	}
 }
@@ -188,13 +192,15 @@ func (m redisMeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 // done notes what came of a question. That there is nothing is an answer; so is that a
 // script has to be sent whole, and that a server does not know what it is told when a
 // connection begins.
-func (m redisMeter) done(begin time.Time, err error) {
+func (m redisMeter) done(span trace.Span, begin time.Time, err error) {
 	m.redis.Observe(time.Since(begin).Seconds())
 	switch {
 	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, context.Canceled), redis.HasErrorPrefix(err, "NOSCRIPT"), redis.HasErrorPrefix(err, "unknown"):
+		err = nil
 	default:
 		m.redisErr.Inc()
 	}
+	endSpan(span, err)
 }
 
 // failed counts a login that came to nothing.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/jitgate/jitgate/provision"
@@ -285,9 +286,10 @@ func (g *Gateway) load(ctx context.Context, sealed string, token []byte, host st
 	g.memory.misses.Add(1)
 	since := g.memory.guests.Changes()
 	// What has changed must not be had from somebody who asked before it did.
+	span := trace.SpanFromContext(ctx) // of the first that asks
 	asked := sealed + "/" + host + "/" + a.name + "/" + strconv.FormatUint(since, 10)
 	result := g.loads.DoChan(asked, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		ctx, cancel := context.WithTimeout(trace.ContextWithSpan(context.Background(), span), storeTimeout)
 		defer cancel()
 		gap, current := g.memory.feed.Current()
 		read := time.Now()

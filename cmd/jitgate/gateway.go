@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/zap"
 
 	"github.com/jitgate/jitgate/config"
@@ -26,6 +27,7 @@ type gateway struct {
 	proxy *proxy.Gateway
 	tls   *certificate // nil for plain HTTP
 	acme  *acmeCertificates
+	spans *sdk.TracerProvider // nil where nothing is traced
 	close func()
 
 	file    string          // that the configuration is from
@@ -40,7 +42,11 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{cfg: cfg, log: log, rdb: rdb, close: closeRedis, reloads: make(chan chan error), ending: make(chan struct{})}
+	g := &gateway{cfg: cfg, log: log, rdb: rdb, reloads: make(chan chan error), ending: make(chan struct{})}
+	g.close = func() {
+		flush(g.spans)
+		closeRedis()
+	}
 	switch t := cfg.TLS; {
 	case t != nil && t.ACME != nil:
 		g.acme, err = newACME(cfg)
@@ -49,6 +55,9 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 	}
 	var o proxy.Options
 	if err == nil {
+		g.spans, err = newTracing(cfg.Tracing, log)
+	}
+	if err == nil {
 		o, err = g.options(cfg)
 	}
 	if err == nil {
@@ -56,7 +65,7 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 		g.proxy, err = proxy.New(o)
 	}
 	if err != nil {
-		closeRedis()
+		g.close()
 		return nil, err
 	}
 	return g, nil
@@ -75,6 +84,9 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 	o := proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log, Reload: g.askReload}
 	if g.tls != nil {
 		o.TLS = g.tls.leaf
+	}
+	if g.spans != nil {
+		o.Traces = g.spans
 	}
 	return o, nil
 }

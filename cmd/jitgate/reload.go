@@ -196,6 +196,8 @@ func needsRestart(old, next *config.Config) string {
 		return "admin"
 	case old.ExtAuthz != next.ExtAuthz:
 		return "ext_authz"
+	case !reflect.DeepEqual(old.Tracing, next.Tracing):
+		return "tracing"
 	case !reflect.DeepEqual(old.Redis, next.Redis):
 		return "redis"
 	case (old.TLS == nil) != (next.TLS == nil) || old.TLS != nil && !reflect.DeepEqual(old.TLS.ACME, next.TLS.ACME):

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	trace "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/jitgate/jitgate/deploy/testenv"
+)
+
+// A spanStore takes spans as OpenTelemetry's protocol has them, over HTTP.
+type spanStore struct {
+	*httptest.Server
+	mu      sync.Mutex
+	spans   []*trace.Span
+	raw     bytes.Buffer
+	service string
+	secret  string // Authorization
+}
+
+func newSpanStore(t *testing.T) *spanStore {
+	s := new(spanStore)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var sent collector.ExportTraceServiceRequest
+		if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, &sent) != nil {
+			t.Errorf("%s: %v, want spans", r.URL, err)
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.raw.Write(body)
+		s.secret = r.Header.Get("Authorization")
+		for _, from := range sent.ResourceSpans {
+			s.service = valueOf(from.Resource.Attributes, "service.name")
+			for _, scope := range from.ScopeSpans {
+				s.spans = append(s.spans, scope.Spans...)
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// valueOf returns one of a span's, or of where it is from, as text.
+func valueOf(all []*common.KeyValue, key string) string {
+	for _, a := range all {
+		if a.Key == key && a.Value.GetStringValue() != "" {
+			return a.Value.GetStringValue()
+		} else if a.Key == key {
+			return fmt.Sprint(a.Value.GetIntValue())
+		}
+	}
+	return ""
+}
+
+// find returns the span for which ok holds.
+func (s *spanStore) find(t *testing.T, what string, ok func(*trace.Span) bool) *trace.Span {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.spans, ok); i >= 0 {
+		return s.spans[i]
+	}
+	t.Fatalf("no span of %s among %v", what, s.spans)
+	return nil
+}
+
+// server finds the span of a request for a path.
+func (s *spanStore) server(t *testing.T, path string) *trace.Span {
+	t.Helper()
+	return s.find(t, "the request for "+path, func(s *trace.Span) bool {
+		return s.Kind == trace.Span_SPAN_KIND_SERVER && valueOf(s.Attributes, "url.path") == path
+	})
+}
+
+// within finds the span of a name below another.
+func (s *spanStore) within(t *testing.T, parent *trace.Span, name string) *trace.Span {
+	t.Helper()
+	return s.find(t, name, func(s *trace.Span) bool {
+		return s.Name == name && bytes.Equal(s.ParentSpanId, parent.SpanId) && bytes.Equal(s.TraceId, parent.TraceId)
+	})
+}
+
+// Another's trace, of which the request is a part.
+const (
+	theirTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	theirSpan  = "00f067aa0ba902b7"
+)
+
+// askFrom asks for a page from an address of this machine, as a part of another's trace.
+func askFrom(t *testing.T, from, page, flags string) seen {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext, DisableKeepAlives: true,
+	}}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, page, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Traceparent", "00-"+theirTrace+"-"+theirSpan+"-"+flags)
+	r.Header.Set("Tracestate", "theirs=1")
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var s seen
+	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
+		t.Fatalf("%s: status %d: %v", page, res.StatusCode, err)
+	}
+	return s
+}
+
+// TestTracing signs in and looks at the spans that come of it, and at what the app gets of
+// the traces that a trusted proxy and anybody else send.
+func TestTracing(t *testing.T) {
+	t.Setenv("TEST_OTLP", "Bearer S3CRET")
+	store, idp := newSpanStore(t), localIdP(t)
+	const tracing = `
+trusted_proxies: [127.0.0.2]
+tracing: {endpoint: "%s/v1/traces", headers: {Authorization: "env:TEST_OTLP"}, service: sso}
+`
+	config := fmt.Sprintf(tracing, store.URL) + strings.Replace(oneIdP, "allow: {any_user: true}", "allow: {any_user: true}, public: [/open/]", 1)
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	introduceSP(t, idp, g.file)
+	page, err := testenv.NewBrowser(t, nil).Login(g.base+"/page?q=private", "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := reached(t, page)
+	byProxy, unrecorded := askFrom(t, "127.0.0.2", g.base+"/open/proxy", "01"), askFrom(t, "127.0.0.2", g.base+"/open/unrecorded", "00")
+	byStranger := askFrom(t, "127.0.0.1", g.base+"/open/stranger", "01")
+	g.stop()
+
+	if store.service != "sso" || store.secret != "Bearer S3CRET" {
+		t.Errorf("spans came from %q with %q", store.service, store.secret)
+	}
+	request := store.find(t, "the request for /page that was forwarded", func(s *trace.Span) bool {
+		return valueOf(s.Attributes, "url.path") == "/page" && valueOf(s.Attributes, "jitgate.outcome") == "forwarded"
+	})
+	asked := store.within(t, request, "GET")
+	if got, want := app.Header.Get("Traceparent"), parent(asked, "01"); got != want {
+		t.Errorf("the app got traceparent %q, want %q", got, want)
+	}
+	if request.Name != "GET any" || valueOf(request.Attributes, "http.response.status_code") != "200" || valueOf(asked.Attributes, "http.response.status_code") != "200" || request.ParentSpanId != nil {
+		t.Errorf("the request is %v, and asking the app %v", request, asked)
+	}
+	if !strings.Contains(g.stderr.String(), `"trace_id":"`+hex.EncodeToString(request.TraceId)+`"`) {
+		t.Errorf("the log has no trace %x", request.TraceId)
+	}
+	store.within(t, request, "pipeline") // Redis is asked for the session
+	acs := store.server(t, "/.jitgate/saml/acme/acs")
+	store.within(t, acs, "verify response")
+	provisioned := store.within(t, acs, "provision user")
+	store.find(t, "Redis within provisioning", func(s *trace.Span) bool { return bytes.Equal(s.ParentSpanId, provisioned.SpanId) })
+
+	span := store.server(t, "/open/proxy")
+	if hex.EncodeToString(span.TraceId) != theirTrace || hex.EncodeToString(span.ParentSpanId) != theirSpan {
+		t.Errorf("from a trusted proxy, the span is %v", span)
+	}
+	if got := byProxy.Header; got.Get("Traceparent") != parent(store.within(t, span, "GET"), "01") || got.Get("Tracestate") != "theirs=1" {
+		t.Errorf("from a trusted proxy, the app got %v", got)
+	}
+	if got := unrecorded.Header.Get("Traceparent"); !strings.HasPrefix(got, "00-"+theirTrace+"-") || !strings.HasSuffix(got, "-00") || strings.Contains(got, theirSpan) {
+		t.Errorf("of what a trusted proxy does not record, the app got %q", got)
+	}
+	span = store.server(t, "/open/stranger")
+	if span.ParentSpanId != nil || hex.EncodeToString(span.TraceId) == theirTrace || len(span.Links) != 1 || hex.EncodeToString(span.Links[0].TraceId) != theirTrace {
+		t.Errorf("from a stranger, the span is %v", span)
+	}
+	if got := byStranger.Header; got.Get("Traceparent") != parent(store.within(t, span, "GET"), "01") || got.Get("Tracestate") != "" {
+		t.Errorf("from a stranger, the app got %v", got)
+	}
+	for _, private := range []string{"ann", "private", "S3CRET", "unrecorded", "127.0.0.2"} {
+		if strings.Contains(store.raw.String(), private) {
+			t.Errorf("the spans have %q", private)
+		}
+	}
+}
+
+// parent returns the traceparent for what is below a span (W3C Trace Context, section 3.2).
+func parent(s *trace.Span, flags string) string {
+	return fmt.Sprintf("00-%x-%x-%s", s.TraceId, s.SpanId, flags)
+}
+
+// Without anybody to take spans, requests are answered as ever, the log says so, and the
+// gateway ends in time.
+func TestTracingNowhere(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	idp := localIdP(t)
+	config := fmt.Sprintf("tracing: {endpoint: %q}\n", closed.URL+"/v1/traces") + oneIdP
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	introduceSP(t, idp, g.file)
+	g.signIn(t)
+	if code := g.stop(); code != 0 || !strings.Contains(g.stderr.String(), "spans not sent") {
+		t.Errorf("exit status %d, and the log is\n%s", code, g.stderr.String())
+	}
+}

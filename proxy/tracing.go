@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// inHeaders reads and writes the headers of a trace (W3C Trace Context).
+var inHeaders propagation.TraceContext
+
+// beginTrace begins the span of a request, within the trace that a trusted proxy sends it
+// as a part of. That of anybody else is linked to: it must decide neither what is recorded
+// nor under what ID the apps find it.
+func (g *Gateway) beginTrace(r *http.Request, ev *event) *http.Request {
+	if g.tracer == nil {
+		return r
+	}
+	ctx := r.Context()
+	sent := inHeaders.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(ev.start)}
+	if peer, ok := parseAddr(r.RemoteAddr); ok && g.trusts(peer) {
+		ctx = sent
+	} else if theirs := trace.SpanContextFromContext(sent); theirs.IsValid() {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: theirs}))
+	}
+	ctx, span := g.tracer.Start(ctx, knownMethod(r.Method), options...)
+	ev.trace = span.SpanContext().TraceID().String()
+	return r.WithContext(ctx)
+}
+
+// endTrace ends the span of a request that is over, by OpenTelemetry's conventions for
+// HTTP servers. Neither it nor any other span says who the visitor is, or what came in the query.
+func (g *Gateway) endTrace(r *http.Request, ev *event, status int) {
+	span := trace.SpanFromContext(r.Context())
+	if ev.trace == "" || !span.IsRecording() {
+		return
+	}
+	method := knownMethod(r.Method)
+	if ev.app != "" {
+		span.SetName(method + " " + ev.app)
+	}
+	span.SetAttributes(
+		attribute.String("http.request.method", method),
+		attribute.Int("http.response.status_code", status),
+		attribute.String("url.scheme", g.base.Scheme),
+		attribute.String("server.address", ev.host),
+		attribute.String("url.path", cmp.Or(ev.path, r.URL.EscapedPath())),
+		attribute.String("jitgate.app", ev.app),
+		attribute.String("jitgate.outcome", ev.result()),
+		attribute.String("jitgate.request_id", ev.id),
+	)
+	if ev.code != "" {
+		span.SetAttributes(attribute.String("error.type", ev.code))
+	}
+	if status >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, "")
+	}
+	span.End()
+}
+
+// knownMethod returns a method as spans have it: one that a client made up could make
+// names without end.
+func knownMethod(method string) string {
+	known := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
+	if slices.Contains(known, method) {
+		return method
+	}
+	return "_OTHER"
+}
+
+// child begins a span within that of ctx. Where that is not recorded, nothing is.
+func child(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() {
+		return ctx, parent // to which nothing is added, nor its end
+	}
+	return parent.TracerProvider().Tracer(tracerName).Start(ctx, name, trace.WithSpanKind(kind))
+}
+
+// tracerName is what makes our spans.
+const tracerName = "github.com/jitgate/jitgate/proxy"
+
+// endSpan ends a span of [child], of what went wrong where err is not nil. A nil one is none.
+func endSpan(span trace.Span, err error) {
+	if span == nil {
+		return
+	}
+	if err != nil {
+		span.SetStatus(codes.Error, "")
+	}
+	span.End()
+}
+
+// beginAsking begins the span of asking an app, within that of a request.
+func (g *Gateway) beginAsking(ctx context.Context, p passage, method string) (context.Context, trace.Span) {
+	if g.tracer == nil {
+		return ctx, nil
+	}
+	ctx, span := child(ctx, knownMethod(method), trace.SpanKindClient)
+	span.SetAttributes(
+		attribute.String("http.request.method", knownMethod(method)),
+		attribute.String("server.address", p.app.upstream.Hostname()),
+		attribute.String("jitgate.app", p.app.name),
+	)
+	return ctx, span
+}
+
+// tellStatus notes the status of an app's answer.
+func (g *Gateway) tellStatus(ctx context.Context, status int) {
+	if g.tracer == nil {
+		return
+	}
+	trace.SpanFromContext(ctx).SetAttributes(attribute.Int("http.response.status_code", status))
+}
+
+// passOn puts the trace of ctx into what an app is asked with, in the place of what the
+// visitor sent.
+func (g *Gateway) passOn(ctx context.Context, h http.Header) {
+	if g.tracer == nil {
+		return
+	}
+	delete(h, "Traceparent")
+	delete(h, "Tracestate")
+	inHeaders.Inject(ctx, propagation.HeaderCarrier(h))
+}
