@@ -126,6 +126,15 @@ func (m *imported) attribute(ours, theirs string) string {
 	return ours
 }
 
+// idleSeconds has sessions end that are not used for so long.
+func (m *imported) idleSeconds(seconds string) {
+	if seconds == "0" || strings.HasPrefix(seconds, "-") {
+		m.note("sessions ended by their lifetime alone; here an idle one ends after an hour, or what session.idle says")
+		return
+	}
+	m.idle = seconds + "s"
+}
+
 // userName has the attribute that users are known by, which is called theirs.
 func (m *imported) userName(theirs string) {
 	if slices.ContainsFunc(m.names, func(n mapping) bool { return n.ours == "userName" && n.theirs != theirs }) {

@@ -140,6 +140,63 @@ func TestImportOptions(t *testing.T) {
 	}
 }
 
+// TestImportMeans has what a directive or an option means in its program be in the
+// configuration: each text, a line of it.
+func TestImportMeans(t *testing.T) {
+	t.Parallel()
+	const (
+		mellon = "ServerName a.example\nMellonIdPMetadataFile idp.xml\nProxyPass / http://127.0.0.1:9000/\n" + mellonAny
+		proxy  = "SAML_PROXY_IDP_METADATA_URL=https://idp.example/m\n"
+	)
+	for why, c := range map[string]struct {
+		read           func([]byte) (*imported, error)
+		data           string
+		want, mustMiss string
+	}{
+		"MellonUser as it is without":       {importMellon, mellon + "MellonUser NAME_ID", "no MellonUser", "NAME_ID\""},
+		"MellonUser renamed before":         {importMellon, mellon + "MellonSetEnv uid urn:x\nMellonUser UID", `"userName": "urn:x"`, ""},
+		"MellonUser renamed later":          {importMellon, mellon + "MellonUser uid\nMellonSetEnvNoPrefix uid urn:x", `"userName": "urn:x"`, ""},
+		"no end of idle sessions":           {importMellon, mellon + "MellonSessionIdleTimeout -1", "ended by their lifetime alone", "idle:"},
+		"a chain of authorities":            {importMellon, mellon + "MellonIdPMetadataFile b.xml chain.pem", "chain.pem is a chain", ""},
+		"metadata of our own":               {importMellon, mellon + "MellonSPMetadataFile sp.xml", "entity ID is that in sp.xml", ""},
+		"the last MellonRequire":            {importMellon, mellon + "<Location /x>\nMellonRequire a b\nMellonRequire a c\n</Location>", `is: "c"`, `is: "b"`},
+		"a header of another module":        {importMellon, mellon + "RequestHeader set X %{SSL_CLIENT_S_DN}s", "had SSL_CLIENT_S_DN, which is no attribute", `"X":`},
+		"a header of the identity provider": {importMellon, mellon + "RequestHeader set X %{MELLON_IDP}e", "had the identity provider", `"X":`},
+		"a header of the session":           {importMellon, mellon + "RequestHeader set X %{MELLON_SESSION}e", "which is no attribute", `"X":`},
+		"MellonIdP":                         {importMellon, mellon + "MellonIdP who\nRequestHeader set X %{MELLON_who}e", "had the identity provider", `"X":`},
+		"a header of one value":             {importMellon, mellon + "RequestHeader set X %{MELLON_mail_0}e", `"X": "mail"`, ""},
+		"MellonEnvPrefix":                   {importMellon, mellon + "MellonEnvPrefix OTHER_\nRequestHeader set X %{OTHER_mail}e", `"X": "mail"`, ""},
+		"a file of saml-auth-proxy":         {importProxy, "SAML_PROXY_IDP_METADATA_URL=file:///etc/idp.xml\n", `file: "/etc/idp.xml"`, "file://"},
+		"options with one dash":             {importProxy, "saml-auth-proxy -debug -idp-metadata-url https://idp.example/m -bind=:1 -backend-url http://b:1", `upstream: "http://b:1"`, ":8080"},
+		"the defaults of saml-auth-proxy":   {importProxy, proxy, "lifetime: 2h", "sp.key"},
+		"its address":                       {importProxy, proxy, `listen: ":8080"`, ""},
+		"timeout 0":                         {shibbolethDefaults(`<Sessions timeout="0"/>`), "", "ended by their lifetime alone", "idle:"},
+		"a second key":                      {shibbolethDefaults(`<CredentialResolver key="a" certificate="b"/><CredentialResolver key="c" certificate="d"/>`), "", "the key c", `"c"`},
+		"the certificate of a filter":       {shibbolethDefaults(`<MetadataFilter><CredentialResolver certificate="f"/></MetadataFilter><CredentialResolver key="a" certificate="b"/>`), "", `cert_file: "b"`, `"f"`},
+		"a prefix of attributes":            {shibbolethDefaults(`<SSO/></ApplicationDefaults><ApplicationDefaults attributePrefix="AJP_">`), "", "attributePrefix AJP_", ""},
+		"metadata of one entity":            {shibbolethDefaults(`<SSO entityID="https://i.example/x"/><MetadataProvider type="MDQ" baseUrl="https://mdq.example/"/>`), "", `url: "https://mdq.example/entities/https%3A%2F%2Fi.example%2Fx"`, ""},
+		"metadata of any entity":            {shibbolethDefaults(`<MetadataProvider type="MDQ" baseUrl="https://mdq.example/"/>`), "", "the metadata from https://mdq.example/", ""},
+		"values without regard to case":     {shibbolethDefaults(""), "", "eppn was compared without regard to case", ""},
+	} {
+		m, err := c.read([]byte(c.data))
+		if err != nil {
+			t.Errorf("%s: %v", why, err)
+			continue
+		}
+		text := m.yaml("x")
+		if !strings.Contains(text, c.want) || c.mustMiss != "" && strings.Contains(text, c.mustMiss) {
+			t.Errorf("%s: want %q and not %q in\n%s", why, c.want, c.mustMiss, text)
+		}
+	}
+}
+
+// shibbolethDefaults reads a configuration with something in <ApplicationDefaults>.
+func shibbolethDefaults(inside string) func([]byte) (*imported, error) {
+	return func([]byte) (*imported, error) {
+		return importShibboleth([]byte(`<SPConfig><ApplicationDefaults REMOTE_USER="eppn"><MetadataProvider path="idp.xml"/>`+inside+`</ApplicationDefaults></SPConfig>`), "testdata/import", "")
+	}
+}
+
 func readMellonCase(data []byte) (*imported, error) {
 	const head = "ServerName a.example\nMellonIdPMetadataFile idp.xml\nMellonUser uid\nProxyPass / http://127.0.0.1:9000/\n"
 	return importMellon(append([]byte(head), data...))
@@ -151,7 +208,7 @@ func readShibbolethCase(data []byte) (*imported, error) {
 }
 
 func readProxyCase(data []byte) (*imported, error) {
-	return importProxy(append([]byte("SAML_PROXY_IDP_METADATA_PATH=idp.xml\n"), data...))
+	return importProxy(append([]byte("SAML_PROXY_IDP_METADATA_URL=file:///idp.xml\n"), data...))
 }
 
 const (
@@ -219,6 +276,8 @@ var mellonCases = map[string][2]string{
 	"identity providers of hosts":       {"<VirtualHost *:443>\nServerName b.example\nMellonIdPMetadataFile b.xml\n" + mellonAny + "</VirtualHost>\n<VirtualHost *:443>\nServerName c.example\n" + mellonMail + "</VirtualHost>", "/ nobody; / nobody"},
 	"one identity provider twice":       {"<VirtualHost *:443>\nServerName b.example\nMellonIdPMetadataFile idp.xml\n" + mellonAny + "</VirtualHost>", "/ " + signedIn},
 	"an identity provider is ignored":   {"MellonIdPIgnore x\n" + mellonAny, "/ nobody"},
+	"a condition of the NameID":         {"<Location />\nMellonEnable auth\nMellonCond NAME_ID x\n</Location>", "/ nobody"},
+	"a condition of who signs in":       {"MellonIdP who\n<Location />\nMellonEnable auth\nMellonRequire who https://i.example\n</Location>", "/ nobody"},
 	"two attributes of one name":        {"MellonSetEnv mail urn:x\n" + mellonMail, "/ nobody"},
 	"two attributes that end alike":     {"<Location />\nMellonEnable auth\nMellonRequire urn:a:role x\n</Location>\n<Location /x>\nMellonRequire urn:b:role x\n</Location>", `/ {groups: ["a-example-attribute-role"]}; /x nobody`},
 	"names of users by place":           {"<Location />\nMellonEnable auth\nMellonCond uid bob\n</Location>\n<Location /x>\nMellonUser mail\n</Location>", `/ {groups: ["a-example-uid"]}`},

@@ -9,8 +9,11 @@ import (
 	"strings"
 )
 
-// mellonVariable matches what stands for a variable of Mellon in another directive.
-var mellonVariable = regexp.MustCompile(`^%\{(?:MELLON_)?([A-Za-z0-9_.:-]+)\}[es]$`)
+// apacheVariable matches what stands for a variable in RequestHeader.
+var apacheVariable = regexp.MustCompile(`^%\{([A-Za-z0-9_.:-]+)\}[es]$`)
+
+// oneOfSeveral matches what Mellon puts behind the name of a variable, for one value.
+var oneOfSeveral = regexp.MustCompile(`_[0-9]+$`)
 
 // A mellonPlace is what a <Location>, or a server outside of them, says of its paths.
 type mellonPlace struct {
@@ -32,6 +35,7 @@ type mellonCondition struct {
 	attribute string
 	values    []string
 	literal   bool // the attribute is called so in assertions
+	require   bool // it is of MellonRequire
 	unclear   bool
 	place     string // for the name of its group
 	group     string // "" where none was made yet
@@ -59,13 +63,15 @@ type mellonReader struct {
 	at     *mellonPlace
 	around []func() // what ends the sections that it is in
 	unsure int      // sections around that may not be in force
+	prefix string   // of variables
+	issuer string   // the variable with the identity provider
 }
 
 // importMellon reads a configuration of Apache with mod_auth_mellon. Each location that
 // asks for a sign-in becomes an app.
 func importMellon(data []byte) (*imported, error) {
 	outside := newMellonHost()
-	m := &mellonReader{imported: new(imported), hosts: []*mellonHost{outside}, host: outside, at: outside.places[0]}
+	m := &mellonReader{imported: new(imported), hosts: []*mellonHost{outside}, host: outside, at: outside.places[0], prefix: "MELLON_", issuer: "IDP"}
 	for _, d := range parseApache(string(data)) {
 		if strings.HasPrefix(d.name, "<") {
 			m.section(d)
@@ -74,12 +80,14 @@ func importMellon(data []byte) (*imported, error) {
 		}
 	}
 	m.compareIdPs()
+	m.renamedUser()
 	for _, h := range m.hosts {
 		m.hostApps(h)
 	}
 	if len(m.idps) == 0 || len(m.apps) == 0 {
 		return nil, errors.New("has no MellonIdPMetadataFile, or no location with MellonEnable auth")
 	}
+	m.note("Mellon has variables of all that is in an assertion; the preset sends what is under attributes, and the attribute of MellonUser as Mellon-userName")
 	if len(m.names) == 0 || m.names[0].ours != "userName" {
 		m.note("no MellonUser: it was the NameID that users were known by; name the attribute that userName is")
 	}
@@ -236,23 +244,48 @@ func (p *mellonPlace) holds(other string) bool {
 
 // header carries over a header that is made of one of Mellon's variables.
 func (m *mellonReader) header(d directive) {
-	found := mellonVariable.FindStringSubmatch(d.word(2))
+	found := apacheVariable.FindStringSubmatch(d.word(2))
 	if found == nil || !strings.EqualFold(d.word(0), "set") {
 		return
 	}
-	name, variable, ours := d.word(1), found[1], found[1]
-	switch variable {
-	case "REMOTE_USER":
+	name := d.word(1)
+	variable, prefixed := strings.CutPrefix(found[1], m.prefix)
+	known := slices.ContainsFunc(m.names, func(n mapping) bool { return n.ours == variable })
+	ours := variable
+	switch {
+	case variable == "REMOTE_USER":
 		ours = "userName"
-	case "NAME_ID", "IDP":
+	case prefixed && variable == "NAME_ID":
 		ours = "userName"
-		m.note("line %d: the header %s had MELLON_%s; here it has the userName", d.line, name, variable)
-	default:
-		if !slices.ContainsFunc(m.names, func(n mapping) bool { return n.ours == variable }) {
-			ours = m.attribute(plainAttribute(variable), variable)
-		}
+		m.note("line %d: the header %s had the NameID; here it has the userName", d.line, name)
+	case prefixed && variable == m.issuer:
+		m.note("line %d: the header %s had the identity provider; the preset sends that as Mellon-IDP alone", d.line, name)
+		return
+	case !known && (!prefixed || variable == "SESSION" || variable == "SAML_RESPONSE"):
+		m.note("line %d: the header %s had %s, which is no attribute", d.line, name, found[1])
+		return
+	case !known:
+		theirs := oneOfSeveral.ReplaceAllString(variable, "")
+		ours = m.attribute(plainAttribute(theirs), theirs)
+	}
+	if ours != "userName" {
+		m.note("a header that is named had one value, or with MellonMergeEnvVars all; here it has all, joined with commas")
 	}
 	m.at.headers = append(m.at.headers, mapping{name, ours})
+}
+
+// renamedUser has the userName be an attribute by what it is called in assertions, where
+// MellonUser has the name of MellonSetEnv.
+func (m *mellonReader) renamedUser() {
+	if len(m.names) == 0 || m.names[0].ours != "userName" {
+		return
+	}
+	for _, n := range m.names[1:] {
+		if strings.EqualFold(n.ours, m.names[0].theirs) {
+			m.names[0].theirs = n.theirs
+			return
+		}
+	}
 }
 
 // mellon carries over a directive of Mellon that does not say who may use a place.
@@ -270,6 +303,9 @@ func (m *mellonReader) mellon(d directive) {
 		if p := (importedIdP{file: value, signer: d.word(1)}); !slices.Contains(m.idps, p) {
 			m.idps = append(m.idps, p)
 		}
+		if d.word(1) != "" {
+			m.note("line %d: %s is a chain of authorities; signer_file wants the certificate that signs itself", d.line, d.word(1))
+		}
 	case "mellonidpmetadataglob":
 		m.at.idps = append(m.at.idps, value)
 		m.note("line %d: MellonIdPMetadataGlob %s: write an entry of identity_providers for each file", d.line, value)
@@ -277,16 +313,24 @@ func (m *mellonReader) mellon(d directive) {
 		m.doubt(d)
 		m.hosts[0].unclear = true
 	case "mellonuser":
-		m.userName(value)
+		if value != "NAME_ID" { // as it is without
+			m.userName(value)
+		}
+	case "mellonidp":
+		m.issuer = value
+	case "mellonenvprefix":
+		m.prefix = value
 	case "mellonsetenv", "mellonsetenvnoprefix":
 		m.attribute(value, d.word(1))
 		m.at.renames = true
 	case "mellonsessionlength":
 		m.lifetime = value + "s"
 	case "mellonsessionidletimeout":
-		m.idle = value + "s"
+		m.idleSeconds(value)
 	case "mellonenable", "mellonrequire", "melloncond": // were read before
-	case "mellonspmetadatafile", "mellonendpointpath": // ours are other ones
+	case "mellonspmetadatafile":
+		m.note("line %d: Mellon's entity ID is that in %s, whatever MellonSPentityId says; saml.entity_id has to be the same", d.line, value)
+	case "mellonendpointpath": // ours is another one
 	default:
 		m.note("line %d: %s %s", d.line, d.name, strings.Join(d.words, " "))
 	}
@@ -331,9 +375,14 @@ func (m *mellonReader) enable(d directive) {
 // condition carries over one without flags but MAP, by which the name is one of Mellon's
 // own. Mellon puts other values in the place of what % stands for.
 func (m *mellonReader) condition(d directive) {
-	c := &mellonCondition{attribute: d.word(0), place: plainWord(m.host.name+m.at.path, "main")}
+	c := &mellonCondition{attribute: d.word(0), place: plainWord(m.host.name+m.at.path, "main"), require: d.name == "mellonrequire"}
+	if c.require { // the last of one attribute holds
+		m.at.conditions = slices.DeleteFunc(m.at.conditions, func(before *mellonCondition) bool {
+			return before.require && before.attribute == c.attribute
+		})
+	}
 	m.at.conditions = append(m.at.conditions, c)
-	c.literal = d.name == "mellonrequire" || len(d.words) == 2
+	c.literal = c.require || len(d.words) == 2
 	c.unclear = len(d.words) < 2 || strings.ContainsAny(strings.Join(d.words, ""), "%$")
 	if d.name == "melloncond" {
 		c.unclear = c.unclear || len(d.words) > 2 && !strings.EqualFold(strings.Join(d.words[2:], " "), "[MAP]")

@@ -27,6 +27,11 @@ func (m *mellonReader) group(c *mellonCondition) (name string, ok bool) {
 	if c.group != "" || c.unclear {
 		return c.group, !c.unclear
 	}
+	if c.attribute == "NAME_ID" || c.attribute == m.issuer {
+		c.unclear = true
+		m.note("a condition of %s, which is no attribute: write it as a rule of a group, or as identity_providers of the app", c.attribute)
+		return "", false
+	}
 	matching := slices.DeleteFunc(slices.Clone(m.names), func(n mapping) bool {
 		return n.theirs != c.attribute && (c.literal || n.ours != c.attribute)
 	})

@@ -19,6 +19,7 @@ type proxyReader struct {
 // options, --name=value or --name value.
 func importProxy(data []byte) (*imported, error) {
 	p := &proxyReader{imported: new(imported), app: importedApp{name: "app"}}
+	p.listen, p.lifetime, p.key, p.cert = ":8080", "2h", "saml-auth-proxy.key", "saml-auth-proxy.cert" // where it says nothing
 	options := proxyOptions(string(data))
 	texts := map[string]*string{
 		"bind": &p.listen, "entity-id": &p.entityID, "sp-key-path": &p.key, "sp-cert-path": &p.cert,
@@ -37,7 +38,7 @@ func importProxy(data []byte) (*imported, error) {
 		p.note("%s has several values; write an app for each proxy, and who may use it", name)
 	}
 	if len(p.idps) == 0 {
-		return nil, errors.New("names no metadata of an identity provider (SAML_PROXY_IDP_METADATA_PATH)")
+		return nil, errors.New("names no metadata of an identity provider (SAML_PROXY_IDP_METADATA_URL)")
 	}
 	p.apps = []importedApp{p.app}
 	p.note("it was the NameID that users were known by; name the attribute that userName is")
@@ -62,10 +63,10 @@ func (p *proxyReader) option(name, value string) {
 		if strings.Trim(u.Path, "/") != "" {
 			p.note("%s %s has a path; jitgate forwards paths as they come in", name, value)
 		}
-	case "idp-metadata-path", "idp-metadata-url":
-		from := importedIdP{file: value}
-		if strings.Contains(value, "://") {
-			from = importedIdP{url: value}
+	case "idp-metadata-url":
+		from := importedIdP{url: value}
+		if file, ok := strings.CutPrefix(value, "file://"); ok {
+			from = importedIdP{file: file}
 		}
 		p.idps = append(p.idps, from)
 	case "attribute-header-mappings":
@@ -74,7 +75,7 @@ func (p *proxyReader) option(name, value string) {
 				p.app.headers = append(p.app.headers, mapping{header, p.attribute(plainAttribute(theirs), theirs)})
 			}
 		}
-	case "name-id-mapping", "name-id-header-mapping":
+	case "name-id-mapping":
 		p.app.headers = append(p.app.headers, mapping{value, "userName"})
 		p.note("the header %s had the NameID; here it has the userName", value)
 	default:
@@ -101,6 +102,9 @@ func (p *proxyReader) authorize(text string) {
 // its value: in quotes it may be alone, or with the value.
 var proxyVariable = regexp.MustCompile(`(?i)(["']?)\bSAML_PROXY_([A-Z0-9_]+)(["']?)\s*([=:])\s*`)
 
+// proxyOption matches the name of one of its options behind a -, of which one is enough.
+var proxyOption = regexp.MustCompile(`^-(allow|attribute|auth|authorize|backend|base|cookie|entity|idp|initiate|name-id|new-auth|sp|static)-[a-z-]+(=|$)|^-(bind|debug)(=|$)`)
+
 // proxyOptions returns the options in a text, by their names on the command line.
 func proxyOptions(text string) []mapping {
 	var all []mapping
@@ -112,13 +116,16 @@ func proxyOptions(text string) []mapping {
 		}
 		found := proxyVariables(line)
 		all = append(all, found...)
-		if len(found) > 0 && !strings.Contains(line, "--") {
+		if len(found) > 0 && !strings.Contains(line, "-") {
 			continue
 		}
 		for _, word := range apacheWords(strings.TrimSuffix(line, "\\")) {
 			if proxyVariable.MatchString(word) {
 				waiting = "" // for one that is read already
 				continue
+			}
+			if proxyOption.MatchString(word) {
+				word = "-" + word
 			}
 			option, isOption := strings.CutPrefix(word, "--")
 			name, value, hasValue := strings.Cut(option, "=")

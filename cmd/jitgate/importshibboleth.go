@@ -56,6 +56,9 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 	root.all(func(n *node) {
 		m.entityID = cmp.Or(m.entityID, n.attr("entityID"))
 		remoteUser = cmp.Or(remoteUser, n.attr("REMOTE_USER"))
+		if prefix := n.attr("attributePrefix"); prefix != "" {
+			m.note("attributePrefix %s: the headers of attributes began with it; write those that the app wants", prefix)
+		}
 		if u, err := url.Parse(n.attr("homeURL")); err == nil && u.Host != "" {
 			m.base = u.Scheme + "://" + u.Host
 		}
@@ -68,7 +71,7 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 			m.lifetime = s + "s"
 		}
 		if s := n.attr("timeout"); s != "" {
-			m.idle = s + "s"
+			m.idleSeconds(s)
 		}
 	}, "Sessions")
 	root.all(func(n *node) {
@@ -80,7 +83,13 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 		}
 	}, "SSO")
 	root.all(func(n *node) {
-		m.key, m.cert = cmp.Or(m.key, n.attr("key")), cmp.Or(m.cert, n.attr("certificate"))
+		switch key := n.attr("key"); {
+		case key == "": // one that holds others, or the certificate of somebody else
+		case m.key == "":
+			m.key, m.cert = key, n.attr("certificate")
+		default:
+			m.note("the key %s: one signs and decrypts; where this one decrypted, put it under saml.rollover", key)
+		}
 	}, "CredentialResolver")
 	m.shibbolethMetadata(&root)
 	root.all(func(n *node) { attributeMap = cmp.Or(attributeMap, filepath.Join(folder, n.attr("path"))) }, "AttributeExtractor")
@@ -107,8 +116,14 @@ func (m *imported) shibbolethMetadata(root *node) {
 	root.all(func(n *node) { only = cmp.Or(only, n.attr("entityID")) }, "SSO")
 	root.all(func(n *node) {
 		p := importedIdP{file: cmp.Or(n.attr("path"), n.attr("file")), url: cmp.Or(n.attr("url"), n.attr("uri")), entityID: only}
+		if from := n.attr("baseUrl"); from != "" && only != "" { // metadata are asked for one by one
+			p.url = strings.TrimSuffix(from, "/") + "/entities/" + url.QueryEscape(only)
+		}
 		if p.file == "" && p.url == "" {
-			return // one that holds others
+			if from := cmp.Or(n.attr("baseUrl"), n.attr("sourceDirectory")); from != "" {
+				m.note("the metadata from %s: write an entry of identity_providers for each", from)
+			}
+			return // or one that holds others
 		}
 		n.all(func(f *node) {
 			if f.attr("type") == "Signature" {
@@ -325,6 +340,9 @@ func (m *imported) shibbolethAttributes(file string) error {
 			n.all(func(d *node) {
 				if t := d.attr("type"); t != "" && !strings.HasPrefix(t, "String") {
 					m.note("%s was decoded by %s; here it is as it is sent", id, t)
+				}
+				if insensitive := d.attr("caseSensitive"); insensitive == "false" || insensitive == "0" {
+					m.note("%s was compared without regard to case, which matters in rules of groups", id)
 				}
 			}, "AttributeDecoder")
 		}
