@@ -40,7 +40,9 @@ const (
 	FromIdP     = "@idp"     // the entity ID of the identity provider
 	FromNameID  = "@name_id" // the NameID that it calls the user
 	FromSession = "@session" // an ID of the session
-	FromInstant = "@instant" // when the user signed in
+	FromInstant = "@instant" // when the user proved who they are
+	FromContext = "@context" // how they did
+	FromIndex   = "@index"   // what the identity provider calls the session
 )
 
 // presets are the lines of those that are always the same.
@@ -53,7 +55,8 @@ var presets = map[string]map[string]string{
 	"grafana":     {"X-WEBAUTH-USER": "userName", "X-WEBAUTH-EMAIL": "email", "X-WEBAUTH-NAME": "displayName", "X-WEBAUTH-GROUPS": "groups"},
 	"shibboleth": {
 		"Remote-User": "userName", "isMemberOf": "groups", "entitlement": "entitlements",
-		"Shib-Identity-Provider": FromIdP, "Shib-Session-ID": FromSession, "Shib-Authentication-Instant": FromInstant,
+		"Shib-Identity-Provider": FromIdP, "Shib-Session-ID": FromSession, "Shib-Session-Index": FromIndex, "Shib-Authentication-Instant": FromInstant,
+		"Shib-Authentication-Method": FromContext, "Shib-AuthnContext-Class": FromContext,
 	},
 	"mellon": {"Mellon-NAME-ID": FromNameID, "Mellon-IDP": FromIdP},
 }

@@ -189,6 +189,7 @@ func newRecord(id *samlsp.Identity, u provision.User) session.Record {
 		NameID: id.NameID.Value, NameFormat: id.NameID.Format,
 		NameQualifier: id.NameID.NameQualifier, SPNameQualifier: id.NameID.SPNameQualifier,
 		SessionIndex: id.SessionIndex, Expires: id.SessionNotOnOrAfter,
+		AuthnContext: headerValue(id.AuthnContext), AuthnInstant: id.AuthnInstant.UTC(),
 	}
 }
 

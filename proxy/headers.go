@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/provision"
@@ -202,13 +205,30 @@ func (p person) values(name string) []string {
 		return one(p.session.NameID)
 	case config.FromSession:
 		return one(p.session.Login)
+	case config.FromIndex:
+		return one(headerValue(p.session.SessionIndex))
+	case config.FromContext:
+		return one(p.session.AuthnContext)
 	case config.FromInstant:
-		if p.session.Created.IsZero() {
+		if p.session.AuthnInstant.IsZero() {
 			return nil
 		}
-		return one(p.session.Created.UTC().Format("2006-01-02T15:04:05.000Z"))
+		return one(p.session.AuthnInstant.Format("2006-01-02T15:04:05.000Z"))
 	}
 	return p.Values(name)
+}
+
+// maxHeaderValue is the length of the longest value that is taken over from an identity
+// provider as it is, in bytes.
+const maxHeaderValue = 1 << 10
+
+// headerValue returns what an identity provider wrote where it can be sent as a header,
+// else "".
+func headerValue(s string) string {
+	if len(s) > maxHeaderValue || !httpguts.ValidHeaderFieldValue(s) {
+		return ""
+	}
+	return s
 }
 
 // percentEncode encodes all but the unreserved characters (RFC 3986, section 2.3).
@@ -238,6 +258,11 @@ func (a *app) join(values []string) string {
 		return strings.Join(escaped, ";")
 	case a.encodes:
 		return strings.Join(values, ",")
+	case a.preset == "grafana" && slices.ContainsFunc(values, func(v string) bool { return strings.ContainsAny(v, ", []") }):
+		// Grafana would split these at spaces too, and decodes nothing; what begins with [
+		// it reads as JSON.
+		list, _ := json.Marshal(values) // texts always can be
+		return string(list)
 	}
 	return joinList(values)
 }

@@ -177,25 +177,26 @@ func BenchmarkStrip(b *testing.B) {
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	const name, encoded = "Doe, Änn 100%", "Doe%2C%20%C3%84nn%20100%25"
+	const password = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
 	for preset, want := range map[string]map[string]string{
 		"forwarded": {
 			"X-Forwarded-User": "ann", "X-Forwarded-Email": "ann@acme.example", "X-Forwarded-Groups": "a%2Cb,engineers", "X-Jitgate-Directory": "acme",
 			"X-Jitgate-Domain": "acme.example", "X-Jitgate-Entitlements": "wiki", "X-Title": "a%2Cb%25,c",
 		},
 		"remote-user": {"Remote-User": "ann", "Remote-Email": "ann@acme.example", "Remote-Name": name, "Remote-Groups": "a%2Cb,engineers", "X-Title": "a%2Cb%25,c"},
-		"grafana":     {"X-Webauth-User": "ann", "X-Webauth-Email": "ann@acme.example", "X-Webauth-Name": name, "X-Webauth-Groups": "a%2Cb,engineers", "X-Title": "a%2Cb%25,c"},
+		"grafana":     {"X-Webauth-User": "ann", "X-Webauth-Email": "ann@acme.example", "X-Webauth-Name": name, "X-Webauth-Groups": `["a,b","engineers"]`, "X-Title": `["a,b%","c"]`},
 		"grafana, encode: percent": {
 			"X-Webauth-User": "ann", "X-Webauth-Email": "ann%40acme.example", "X-Webauth-Name": encoded, "X-Webauth-Groups": "a%2Cb,engineers", "X-Title": "a%2Cb%25,c",
 		},
 		"shibboleth": {
 			"Username": "ann", "Domain": "acme.example", "Email": "ann@acme.example", "Department": "Engineering", "Displayname": name, "Title": "a,b%;c",
-			"Ismemberof": "a,b;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "IDP", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*",
-			"Shib-Application-Id": "default", "X-Title": "a,b%;c",
+			"Ismemberof": "a,b;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "IDP", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*", "Shib-Session-Index": "*",
+			"Shib-Application-Id": "default", "X-Title": "a,b%;c", "Shib-Authentication-Method": password, "Shib-Authncontext-Class": password,
 		},
 		"shibboleth, encode: percent": {
 			"Username": "ann", "Domain": "acme.example", "Email": "ann%40acme.example", "Department": "Engineering", "Displayname": encoded, "Title": "a%2Cb%25;c",
-			"Ismemberof": "a%2Cb;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "*", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*",
-			"Shib-Application-Id": "default", "X-Title": "a%2Cb%25;c",
+			"Ismemberof": "a%2Cb;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "*", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*", "Shib-Session-Index": "*",
+			"Shib-Application-Id": "default", "X-Title": "a%2Cb%25;c", "Shib-Authentication-Method": "*", "Shib-Authncontext-Class": "*",
 		},
 		"mellon": {
 			"Mellon-Username": "ann", "Mellon-Username-0": "ann", "Mellon-Domain": "acme.example", "Mellon-Domain-0": "acme.example", "Mellon-Email": "ann@acme.example", "Mellon-Email-0": "ann@acme.example",

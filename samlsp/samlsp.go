@@ -291,6 +291,9 @@ type Identity struct {
 	Attributes []Attribute `json:"attributes"`
 	// AuthnInstant is when the visitor proved who they are, which may be long ago.
 	AuthnInstant time.Time `json:"authn_instant"`
+	// AuthnContext is how they did (SAML core, 2.7.2.2), as the class that the IdP names.
+	// It may be empty, and is whatever the IdP wrote.
+	AuthnContext string `json:"authn_context,omitempty"`
 	// SessionNotOnOrAfter is when a session made of this has to end. Zero: the
 	// IdP does not say.
 	SessionNotOnOrAfter time.Time `json:"session_not_on_or_after,omitzero"`

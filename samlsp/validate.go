@@ -95,6 +95,7 @@ type authnStatementXML struct {
 	AuthnInstant        string  `xml:"AuthnInstant,attr"`
 	SessionIndex        string  `xml:"SessionIndex,attr"`
 	SessionNotOnOrAfter *string `xml:"SessionNotOnOrAfter,attr"`
+	ClassRef            string  `xml:"urn:oasis:names:tc:SAML:2.0:assertion AuthnContext>AuthnContextClassRef"`
 }
 
 type statementXML struct {
@@ -354,7 +355,7 @@ func (r *response) read(a *assertionXML) (*Identity, error) {
 	for i, s := range a.Authn {
 		at, _ := parseTime(s.AuthnInstant)
 		if i == 0 {
-			id.SessionIndex, id.AuthnInstant = s.SessionIndex, at
+			id.SessionIndex, id.AuthnInstant, id.AuthnContext = s.SessionIndex, at, strings.TrimSpace(s.ClassRef)
 		}
 		if s.SessionNotOnOrAfter == nil {
 			continue

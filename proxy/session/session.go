@@ -62,6 +62,10 @@ type Record struct {
 	SPNameQualifier string `json:",omitempty"`
 	SessionIndex    string `json:",omitempty"`
 
+	// How and when the visitor proved to it who they are.
+	AuthnContext string    `json:",omitempty"`
+	AuthnInstant time.Time `json:",omitzero"`
+
 	Created time.Time
 	Seen    time.Time // of use, to within a minute
 	Expires time.Time // whatever happens
