@@ -22,7 +22,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"log"
 	"net/http"
@@ -52,9 +51,9 @@ type Options struct {
 	Users  *provision.Registry
 	Log    *zap.Logger
 
-	// TLS returns the certificate that visitors' browsers are shown. It may be
-	// nil, and return nil.
-	TLS func() *x509.Certificate
+	// TLS returns the certificates that visitors' browsers are shown, of [UseTLS] or
+	// [UseACME]. It may be nil.
+	TLS func() []Certificate
 
 	// Traces are where the spans of requests go. It may be nil: nothing is traced.
 	Traces trace.TracerProvider
@@ -80,9 +79,9 @@ type Gateway struct {
 	trusted []netip.Prefix
 	limits  config.Limits
 
-	pairs  []config.KeyPair         // for SAML
-	signer *signer                  // of who visitors are; nil: nobody wants to know it signed
-	tls    func() *x509.Certificate // of [Options]
+	pairs  []config.KeyPair     // for SAML
+	signer *signer              // of who visitors are; nil: nobody wants to know it signed
+	tls    func() []Certificate // of [Options]
 
 	cfg      *config.Config
 	users    *provision.Registry

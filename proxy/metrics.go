@@ -27,6 +27,7 @@ const (
 	UseSigner = "metadata_signer" // an identity provider's metadata has to be signed with it
 	UseSP     = "sp"              // identity providers know us by it
 	UseTLS    = "tls"             // visitors' browsers know us by it
+	UseACME   = "acme"            // they do too, and an authority renews it
 )
 
 // A Certificate is one that sign-ins rely on.
@@ -52,7 +53,7 @@ func (g *Gateway) Certificates() []Certificate {
 		add(UseSP, "", pair.Certificate)
 	}
 	if g.tls != nil {
-		add(UseTLS, "", g.tls())
+		list = append(list, g.tls()...)
 	}
 	for name, idp := range g.idps {
 		s := idp.Status()

@@ -180,7 +180,7 @@ func TestMetrics(t *testing.T) {
 	page, err := form.Set("SAMLResponse", "garbage!").Submit()
 	expect(t, s, "garbage", b, page, err, http.StatusForbidden, "saml_invalid")
 	s.wantMetric(failures("saml_invalid", "encoding"), 1)
-	o := Options{Config: s.cfg, Redis: s.rdb, IdPs: s.idps, Users: s.users, Log: s.log, TLS: func() *x509.Certificate { return keys().idp.Certificate }}
+	o := Options{Config: s.cfg, Redis: s.rdb, IdPs: s.idps, Users: s.users, Log: s.log, TLS: func() []Certificate { return []Certificate{{Certificate: keys().idp.Certificate, Use: UseTLS}} }}
 	if err := s.Replace(o); err != nil {
 		t.Fatal(err)
 	}

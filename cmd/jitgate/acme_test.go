@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -76,7 +77,7 @@ func pebble(t *testing.T, port int) (directory, root, ca string) {
 // apps, and for no others.
 func TestACME(t *testing.T) {
 	t.Parallel()
-	s, port := newSite(t), testenv.FreePort(t)
+	s, port, admin := newSite(t), testenv.FreePort(t), testenv.FreePort(t)
 	directory, root, ca := pebble(t, port)
 	trusted := x509.NewCertPool()
 	data, err := os.ReadFile(ca)
@@ -102,6 +103,7 @@ func TestACME(t *testing.T) {
 	file := filepath.Join(s.dir, "jitgate.yaml")
 	if err := os.WriteFile(file, []byte(fmt.Sprintf(`base_url: https://sso.example.com:%[1]d
 listen: 127.0.0.1:%[1]d
+admin: {listen: "127.0.0.1:%[5]d"}
 tls: {acme: {cache: %[2]s/acme, directory: %[3]q, ca_file: %[4]q, email: ops@example.com}}
 drain: 0s
 redis: {embedded: true}
@@ -110,7 +112,7 @@ saml: {key_file: sp.key, cert_file: sp.crt}
 directories: [{name: acme, domains: [acme.example]}]
 identity_providers: [{name: acme, directory: acme, metadata: {url: "http://localhost:1/"}}]
 apps: [{name: wiki, host: wiki.example.com, upstream: "http://127.0.0.1:1", allow: {any_user: true}}]
-`, port, s.dir, directory, ca)), 0o600); err != nil {
+`, port, s.dir, directory, ca, admin)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	start(t, "serve", "-c", file)
@@ -127,6 +129,18 @@ apps: [{name: wiki, host: wiki.example.com, upstream: "http://127.0.0.1:1", allo
 			return conn.VerifyHostname(host)
 		})
 	}
+	testenv.Eventually(t, func() error {
+		res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", admin))
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		exposed, err := io.ReadAll(res.Body)
+		if want := `jitgate_certificate_expiry_timestamp_seconds{idp="",use="acme",which="first"}`; err == nil && !bytes.Contains(exposed, []byte(want)) {
+			err = fmt.Errorf("the metrics have no %s", want)
+		}
+		return err
+	})
 	if conn, err := shake("evil.example.com"); err == nil {
 		conn.Close()
 		t.Error("there is a certificate for a host that no app is at")

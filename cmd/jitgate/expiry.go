@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,8 +24,15 @@ const (
 	warnEvery, lookEvery = 24 * time.Hour, 10 * time.Second
 )
 
-// endsSoon reports whether a certificate has to be replaced now.
-func endsSoon(c proxy.Certificate, now time.Time) bool { return c.NotAfter.Sub(now) < warnBefore }
+// endsSoon reports whether a certificate has to be replaced now. One that is renewed by
+// itself is, when a third of its time is left, at the latest: it is late in the last quarter.
+func endsSoon(c proxy.Certificate, now time.Time) bool {
+	before := warnBefore
+	if c.Use == proxy.UseACME {
+		before = c.NotAfter.Sub(c.NotBefore) / 4
+	}
+	return c.NotAfter.Sub(now) < before
+}
 
 // watchCertificates warns, until ctx ends, of each certificate in the list that
 // ends soon: when it is new there, and then once a day.
@@ -73,6 +82,7 @@ func endWarning(c proxy.Certificate, now time.Time) string {
 		proxy.UseSigner: fmt.Sprintf("identity provider %q: the certificate in signer_file", c.IdP),
 		proxy.UseSP:     "saml.cert_file: the certificate",
 		proxy.UseTLS:    "tls.cert_file: the certificate",
+		proxy.UseACME:   "tls.acme: the certificate of " + strings.Join(c.DNSNames, ", "),
 	}[c.Use]
 	verb, days := "ends", daysUntil(c.NotAfter, now)
 	when := "in " + count(days, "day")
@@ -82,11 +92,32 @@ func endWarning(c proxy.Certificate, now time.Time) string {
 	return fmt.Sprintf("%s %s %s on %s, %s", what, samlsp.Fingerprint(c.Certificate)[:16], verb, c.NotAfter.Format(time.DateOnly), when)
 }
 
-// leaf returns the certificate that is served now, nil if there is none.
-func (c *certificate) leaf() *x509.Certificate {
+// leaves returns the certificate that is served now, none if there is none.
+func (c *certificate) leaves() []proxy.Certificate {
 	pair, err := c.get(time.Now())
 	if err != nil {
 		return nil
 	}
-	return pair.Leaf
+	return []proxy.Certificate{{Certificate: pair.Leaf, Use: proxy.UseTLS}}
+}
+
+// leaves returns the certificates that there are now, as they are kept.
+func (a *acmeCertificates) leaves() []proxy.Certificate {
+	var all []proxy.Certificate
+	for host := range *a.hosts.Load() {
+		data, err := a.manager.Cache.Get(context.Background(), host)
+		if err != nil {
+			continue // none yet
+		}
+		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+			if block.Type != "CERTIFICATE" { // the key comes first
+				continue
+			}
+			if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
+				all = append(all, proxy.Certificate{Certificate: leaf, Use: proxy.UseACME})
+			}
+			break // what follows are the authority's
+		}
+	}
+	return all
 }

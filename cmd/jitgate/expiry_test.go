@@ -74,3 +74,28 @@ func TestWatchCertificates(t *testing.T) {
 		<-done
 	})
 }
+
+// What an authority renews by itself is late when it has not been renewed.
+func TestEndsSoon(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	now := time.Now()
+	for _, c := range []struct {
+		use         string
+		whole, left time.Duration
+		want        bool
+	}{
+		{proxy.UseTLS, 90 * day, 29 * day, true},
+		{proxy.UseTLS, 90 * day, 31 * day, false},
+		{proxy.UseACME, 90 * day, 23 * day, false},
+		{proxy.UseACME, 90 * day, 22 * day, true},
+		{proxy.UseACME, 6 * day, 2 * day, false},
+		{proxy.UseACME, 6 * day, day, true},
+	} {
+		end := now.Add(c.left)
+		of := proxy.Certificate{Certificate: &x509.Certificate{NotBefore: end.Add(-c.whole), NotAfter: end}, Use: c.use}
+		if got := endsSoon(of, now); got != c.want {
+			t.Errorf("%s of %v with %v left ends soon: %v, want %v", c.use, c.whole, c.left, got, c.want)
+		}
+	}
+}

@@ -82,8 +82,11 @@ func (g *gateway) options(cfg *config.Config) (proxy.Options, error) {
 		return proxy.Options{}, err
 	}
 	o := proxy.Options{Config: cfg, Redis: g.rdb, IdPs: idps, Users: users, Log: g.log, Reload: g.askReload}
-	if g.tls != nil {
-		o.TLS = g.tls.leaf
+	switch {
+	case g.tls != nil:
+		o.TLS = g.tls.leaves
+	case g.acme != nil:
+		o.TLS = g.acme.leaves
 	}
 	if g.spans != nil {
 		o.Traces = g.spans

@@ -71,7 +71,8 @@ func TestDashboard(t *testing.T) {
 	t.Parallel()
 	needPrometheus(t)
 	idp := localIdP(t)
-	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	config := strings.Replace(oneIdP, "upstream: %q", "upstreams: [%q, \"http://127.0.0.1:1\"]", 1)
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
 	introduceSP(t, idp, g.file)
 	g.signIn(t)
 	idp.SetAttribute("ann", "email", "ann@elsewhere.example")
@@ -81,7 +82,7 @@ func TestDashboard(t *testing.T) {
 	}
 
 	dir, port := t.TempDir(), testenv.FreePort(t)
-	config, err := os.ReadFile("../../deploy/prometheus/prometheus.yml")
+	scrapes, err := os.ReadFile("../../deploy/prometheus/prometheus.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestDashboard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.NewReplacer("127.0.0.1:9090", strings.TrimPrefix(g.admin, "http://"), "scrape_interval: 15s", "scrape_interval: 200ms").Replace(string(config))
+	text := strings.NewReplacer("127.0.0.1:9090", strings.TrimPrefix(g.admin, "http://"), "scrape_interval: 15s", "scrape_interval: 200ms").Replace(string(scrapes))
 	for name, data := range map[string]string{"prometheus.yml": text, "alerts.yml": string(alerts)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)

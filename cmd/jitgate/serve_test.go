@@ -122,7 +122,7 @@ func TestCertificate(t *testing.T) {
 		if !pair.Leaf.Equal(want.Certificate) {
 			t.Errorf("serial %d %s, want %d", pair.Leaf.SerialNumber, when, want.SerialNumber)
 		}
-		if leaf := c.leaf(); !leaf.Equal(want.Certificate) {
+		if leaf := c.leaves()[0]; !leaf.Equal(want.Certificate) {
 			t.Errorf("the monitoring is told of serial %d %s, want %d", leaf.SerialNumber, when, want.SerialNumber)
 		}
 	}
