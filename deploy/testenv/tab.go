@@ -188,14 +188,10 @@ func (b *Tab) WithoutScripts() {
 	}
 }
 
-// axe returns the source of axe-core, which install.sh has put into the user's cache.
+// axe returns the source of axe-core.
 func axe(t testing.TB) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile(filepath.Join(cache, "jitgate-testenv", "node_modules", "axe-core", "axe.min.js"))
+	source, err := os.ReadFile(Cached("node_modules", "axe-core", "axe.min.js"))
 	if err != nil {
 		Need(t, "axe-core", "deploy/testenv/install.sh")
 	}
