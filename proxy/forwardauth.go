@@ -17,7 +17,7 @@ const authPath = ownPrefix + "/auth"
 
 // ExtAuthz returns what answers Envoy's questions over gRPC, as serveAuth does those over
 // HTTP.
-func (g *Gateway) ExtAuthz() http.Handler { return extauthz.Handler(g, authPath, withoutOurCookies) }
+func (g *Gateway) ExtAuthz() http.Handler { return extauthz.Handler(g, authPath) }
 
 // isAuth reports whether somebody asks about a request.
 func isAuth(path string) bool {
@@ -31,8 +31,9 @@ func isAuth(path string) bool {
 // auth_request wants it.
 //
 // Most proxies hand on what is answered to the visitor. For them there is redirect=1: it
-// is answered as if the visitor had come here, with a redirect to sign in, say. Envoy
-// asks for the path behind its prefix, and takes 200 alone for a yes.
+// is answered as if the visitor had come here, with a redirect to sign in, say, and a yes
+// has the visitor's cookies but for ours. Envoy asks for the path behind its prefix, and
+// takes 200 alone for a yes.
 func (g *Gateway) serveAuth(w http.ResponseWriter, r *http.Request, ev *event) error {
 	if ev.body != nil {
 		ev.body.limit(formTime)
@@ -115,6 +116,11 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 	}
 	if g.signer != nil {
 		headers = append(headers, header{tokenHeader, []string{strings.Join(p.token, "")}}) // empty on a public path
+	}
+	if sent := asked.Header["Cookie"]; len(sent) > 0 && how.redirects { // to nginx, a long answer is none
+		rest := http.Header{"Cookie": sent}
+		withoutOurCookies(rest)
+		headers = append(headers, header{"Cookie", []string{strings.Join(rest["Cookie"], "; ")}})
 	}
 	return append(headers, header{"X-Request-Id", []string{ev.id}}), nil
 }
@@ -253,24 +259,41 @@ func (a *app) refuseIdentity(sent http.Header) error {
 	return nil
 }
 
-// refuseForeign refuses what would not be forwarded here either, and two cookies that may
-// be a session's, of which proxies take away one.
-func (g *Gateway) refuseForeign(asked *http.Request, p passage) error {
-	if err := p.app.refuseIdentity(asked.Header); err != nil {
-		return err
-	}
+// refuseCookies refuses two cookies that may be a session's, of which proxies take away
+// one, and one of ours behind a comma, of a proxy that has made one Cookie line of
+// several: it is not told from the cookie before it.
+func refuseCookies(lines []string) error {
 	sessions := 0
-	for _, line := range asked.Header["Cookie"] {
+	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
 			if name := cookieName(pair); strings.EqualFold(strings.TrimPrefix(name, "__Host-"), "jitgate") {
 				sessions++
 			}
+			_, rest, _ := strings.Cut(pair, ",")
+			for part := range strings.SplitSeq(rest, ",") {
+				if isOurCookie(cookieName(part)) {
+					return badRequest(http.StatusForbidden, "cookie %q behind a comma", cookieName(part))
+				}
+			}
 		}
+	}
+	if sessions > 1 {
+		return badRequest(http.StatusForbidden, "%d cookies of sessions", sessions)
+	}
+	return nil
+}
+
+// refuseForeign refuses what would not be forwarded here either, and what of the cookies
+// would not stay here.
+func (g *Gateway) refuseForeign(asked *http.Request, p passage) error {
+	if err := p.app.refuseIdentity(asked.Header); err != nil {
+		return err
+	}
+	if err := refuseCookies(asked.Header["Cookie"]); err != nil {
+		return err
 	}
 	isWebsocket := asked.Header.Get("Sec-Websocket-Key") != "" || strings.EqualFold(asked.Header.Get("Upgrade"), "websocket")
 	switch {
-	case sessions > 1:
-		return badRequest(http.StatusForbidden, "%d cookies of sessions", sessions)
 	case isWebsocket && !g.fromSameHost(asked):
 		return badRequest(http.StatusForbidden, "websocket opened by %q", asked.Header["Origin"])
 	case asked.Header.Get("Service-Worker") != "" && g.coversOurs(p):

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,7 @@ func TestForwardAuth(t *testing.T) {
 			{"our path in another spelling", peer, "/.jitgate/%61uth", ann, []string{host, uri}, 404},
 			{"two cookies of sessions", peer, "/.jitgate/auth", ann + "; jitgate=x", []string{host, uri}, 403},
 			{"two cookies of sessions on a public path", peer, "/.jitgate/auth", "jitgate=x;\t__Host-jitgate=y", []string{host, "X-Forwarded-Uri: /fwd/public/x"}, 403},
+			{"a cookie of ours behind a comma", peer, "/.jitgate/auth", "a=b, __Host-jitgate=x", []string{host, "X-Forwarded-Uri: /fwd/public/x"}, 403},
 			{"a websocket of another site", peer, "/.jitgate/auth", ann, []string{"Host: wiki.example.com", uri, "Sec-Websocket-Key: x", "Origin: https://evil.example"}, 403},
 			{"a service worker before our pages", peer, "/.jitgate/auth?app=fwd", ann, []string{host, "X-Forwarded-Uri: /sw.js", "Service-Worker: script"}, 403},
 			{"another path for the app", peer, "/.jitgate/auth", "", []string{host, "X-Forwarded-Uri: /fwd/public/x", "X-Rewrite-Url: /x"}, 403},
@@ -163,6 +165,31 @@ func TestForwardAuthHeaders(t *testing.T) {
 		for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Jitgate-Directory", "X-Jitgate-Domain", "X-Jitgate-Entitlements"} {
 			if got, want := res.Header.Get(name), forwarded.Header.Get(name); got != want || want == "" {
 				t.Errorf("%s = %q, want %q", name, got, want)
+			}
+		}
+	})
+}
+
+// A proxy may put what is left of the visitor's cookies in the place of them all.
+func TestForwardAuthCookies(t *testing.T) {
+	t.Parallel()
+	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := authSite(t, rdb)
+		ours := cookieHeader(s.signedIn("ann", s.url("wiki", "/")), s)
+		lines := []string{"Host: wiki.example.com", "X-Forwarded-Uri: /fwd/"}
+		for _, test := range []struct {
+			target, cookie string
+			want           []string
+		}{
+			{"/.jitgate/auth?redirect=1", "a=b; " + ours + "; c=d", []string{"a=b; c=d"}},
+			{"/.jitgate/auth/fwd/", ours + "; c=\"d, e\"", []string{"c=\"d, e\""}},
+			{"/.jitgate/auth/fwd/", ours, []string{""}},
+			{"/.jitgate/auth/fwd/public/", "", nil},
+			{"/.jitgate/auth", "a=b; " + ours, nil}, // nginx has no room for a long answer
+		} {
+			res := s.asksAbout("192.0.2.7", test.target, test.cookie, lines...)
+			if got := res.Header["Cookie"]; res.StatusCode >= 300 || !slices.Equal(got, test.want) {
+				t.Errorf("%s: %d, cookies %q, want %q", test.target, res.StatusCode, got, test.want)
 			}
 		}
 	})

@@ -27,19 +27,17 @@ var errNoPath = errors.New("not a path")
 
 // Handler returns what serves gRPC over HTTP/2. It asks gateway below path as Envoy would
 // over HTTP: 200 lets a request pass with the headers of the answer, anything else is for the visitor.
-// Headers that are empty are removed from the request, and so is what withoutCookies
-// takes out of its cookies.
-func Handler(gateway http.Handler, path string, withoutCookies func(http.Header)) http.Handler {
+// Headers that are empty are removed from the request.
+func Handler(gateway http.Handler, path string) http.Handler {
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxQuestion))
-	authv3.RegisterAuthorizationServer(s, &server{gateway: gateway, path: path, withoutCookies: withoutCookies})
+	authv3.RegisterAuthorizationServer(s, &server{gateway: gateway, path: path})
 	return s
 }
 
 type server struct {
 	authv3.UnimplementedAuthorizationServer
-	gateway        http.Handler
-	path           string
-	withoutCookies func(http.Header)
+	gateway http.Handler
+	path    string
 }
 
 // Check is the one question that there is.
@@ -54,7 +52,7 @@ func (s *server) Check(ctx context.Context, q *authv3.CheckRequest) (*authv3.Che
 	if w.status != http.StatusOK {
 		return denied(w.status, w.header, w.body.Bytes()), nil
 	}
-	return s.allowed(r, w.header), nil
+	return allowed(w.header), nil
 }
 
 // An answer is what the gateway says, as a [http.ResponseWriter].
@@ -98,7 +96,7 @@ func (s *server) request(ctx context.Context, asked *authv3.AttributeContext_Htt
 }
 
 // allowed lets a request pass.
-func (s *server) allowed(r *http.Request, said http.Header) *authv3.CheckResponse {
+func allowed(said http.Header) *authv3.CheckResponse {
 	ok := new(authv3.OkHttpResponse)
 	for name, values := range said {
 		switch {
@@ -108,15 +106,6 @@ func (s *server) allowed(r *http.Request, said http.Header) *authv3.CheckRespons
 		default:
 			ok.Headers = append(ok.Headers, option(name, values[0]))
 		}
-	}
-	before := strings.Join(r.Header["Cookie"], "; ")
-	s.withoutCookies(r.Header)
-	switch after := strings.Join(r.Header["Cookie"], "; "); {
-	case after == before:
-	case after == "":
-		ok.HeadersToRemove = append(ok.HeadersToRemove, "cookie")
-	default:
-		ok.Headers = append(ok.Headers, option("cookie", after))
 	}
 	return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.OK)}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}}
 }
@@ -145,9 +134,11 @@ func denied(code int, said http.Header, body []byte) *authv3.CheckResponse {
 	return &authv3.CheckResponse{Status: &status.Status{Code: int32(of)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: no}}
 }
 
+// option is a header of an answer. One that is not in UTF-8, like an app's cookie, would
+// leave no answer at all, and Envoy knows no other way to be told.
 func option(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: strings.ToLower(name), Value: value},
+		Header:       &corev3.HeaderValue{Key: strings.ToLower(name), Value: strings.ToValidUTF8(value, "\uFFFD")},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 }
