@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -103,5 +107,44 @@ func TestBrowser(t *testing.T) {
 	}
 	if demo.stop() != 0 {
 		t.Error("the demo did not end with status 0")
+	}
+}
+
+// TestForwardAuthBrowser signs in and out with a real browser through each proxy that
+// there is.
+func TestForwardAuthBrowser(t *testing.T) {
+	t.Parallel()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, "<!DOCTYPE html><title>wiki</title><h1>%s</h1>", html.EscapeString(r.Header.Get("X-Forwarded-User")))
+	}))
+	t.Cleanup(app.Close)
+	for _, p := range forwardProxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			s := newForwardSite(t)
+			var err error
+			if s.app, err = url.Parse(app.URL); err != nil {
+				t.Fatal(err)
+			}
+			s.start(p)
+			tab, page := testenv.NewTab(t), s.gateway.base+"/page?a=1&b=%2F"
+			signIn := func() {
+				t.Helper()
+				tab.Open(page)
+				tab.See("input[type=password]")
+				tab.Type("input[name=username]", "ann")
+				tab.Type("input[type=password]", "ann\r")
+				tab.At(page)
+				if got := tab.Text("h1"); got != "ann@acme.example" {
+					t.Errorf("the app has a page for %q", got)
+				}
+			}
+			signIn()
+			tab.Open(s.gateway.base + "/.jitgate/logout")
+			tab.Click("form[method=post] button")
+			tab.At(s.gateway.base + "/.jitgate/logout?idp=everywhere")
+			signIn()
+		})
 	}
 }
