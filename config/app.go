@@ -42,12 +42,13 @@ type App struct {
 	Upstream string `yaml:"upstream"`
 
 	// Upstreams are its addresses where it has several, all of one scheme and none of
-	// them a Unix socket. They are asked in turn. To which no connection can be made gets
-	// no requests for five seconds, and the next one is asked, since nothing was sent. Default: none.
+	// them a Unix socket. They are asked in turn. To which no connection can be made, or
+	// whose certificate is not right, gets no requests for five seconds, and the next one
+	// is asked, since nothing was sent. Default: none.
 	Upstreams []string `yaml:"upstreams"`
 
-	// Health is a path that each of upstreams answers with 2xx while it can be sent
-	// requests. It is asked for every five seconds, while requests come in. Default: none.
+	// Health is a path that each of upstreams answers with 2xx, within two seconds, while
+	// it can be sent requests. It is asked for every five seconds. Default: none.
 	Health string `yaml:"health"`
 
 	// UpstreamTLS says what the gateway wants to see of an app at https, and shows it.

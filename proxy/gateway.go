@@ -117,7 +117,7 @@ type shared struct {
 
 func newShared(o Options) *shared {
 	s := &shared{
-		upstreams: newUpstreams(), conns: newConns(), memory: newMemory(o.Redis, o.Config.Redis.KeyPrefix),
+		upstreams: newUpstreams(o.Log), conns: newConns(), memory: newMemory(o.Redis, o.Config.Redis.KeyPrefix),
 		largeForms: make(places, maxLargeForms), keeping: make(places, maxKeeping),
 	}
 	s.memory.reload = o.Reload
@@ -179,6 +179,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	goOn(s.newest.Load(), apps)
 	proxyLog, err := zap.NewStdLogAt(o.Log.Named("upstream"), zap.WarnLevel)
 	if err != nil {
 		return nil, fmt.Errorf("logging: %w", err)

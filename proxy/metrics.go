@@ -260,19 +260,13 @@ func (m *memory) collect(to chan<- prometheus.Metric) {
 
 // collectUpstreams tells which addresses of apps with several of them are up.
 func (g *Gateway) collectUpstreams(to chan<- prometheus.Metric) {
-	for _, apps := range g.apps {
-		for _, a := range apps {
-			p, ok := a.via.(*pool)
-			if !ok {
-				continue
+	for _, p := range poolsOf(g.apps) {
+		for _, a := range p.addresses {
+			up := 0.0
+			if a.isUp(p.now()) {
+				up = 1
 			}
-			for _, one := range p.addresses {
-				up := 0.0
-				if one.isUp(p.now()) {
-					up = 1
-				}
-				to <- prometheus.MustNewConstMetric(upstreamUp, prometheus.GaugeValue, up, a.name, one.host)
-			}
+			to <- prometheus.MustNewConstMetric(upstreamUp, prometheus.GaugeValue, up, p.app, a.host)
 		}
 	}
 }

@@ -3,11 +3,17 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/jitgate/jitgate/config"
 )
@@ -17,8 +23,8 @@ const (
 	// made to.
 	leftOut = 5 * time.Second
 
-	// examineEvery is how often the health of each address is asked for, while there are
-	// requests, and examineTime how long the answer may take.
+	// examineEvery is how often the health of each address is asked for, and examineTime
+	// how long the answer may take.
 	examineEvery = 5 * time.Second
 	examineTime  = 2 * time.Second
 )
@@ -27,30 +33,43 @@ const (
 // made, nothing was sent, and so the next one is asked; any other error may come from an
 // app that has done what it was asked, and nothing is asked twice.
 type pool struct {
+	app       string
+	scheme    string
 	via       http.RoundTripper
 	addresses []*address
 	turn      atomic.Uint32
 	health    string // path, or "" where none is asked for
-	host      string // that it is asked for with
-	ended     context.Context
+	host      string // that visitors ask for
+	log       *zap.Logger
 	now       func() time.Time
 }
 
 // An address is one of a pool.
 type address struct {
-	host     string       // and port
-	refused  atomic.Int64 // when no connection could be made, in nanoseconds of Unix
-	examined atomic.Int64 // when its health was asked for last
-	sick     atomic.Bool
+	host    string       // and port
+	refused atomic.Int64 // when no connection could be made, in nanoseconds of Unix; 0: one could
+	sick    atomic.Bool
 }
 
-// newPool returns what asks an app with several addresses, until ctx is done.
-func newPool(ctx context.Context, via http.RoundTripper, c config.App) *pool {
-	p := &pool{via: via, health: c.Health, host: bracket(c.Host), ended: ctx, now: time.Now}
+// newPool returns what asks an app with several addresses.
+func newPool(via http.RoundTripper, c config.App, scheme string, log *zap.Logger) *pool {
+	p := &pool{app: c.Name, scheme: scheme, via: via, health: c.Health, host: c.Host, log: log, now: time.Now}
 	for _, host := range c.UpstreamHosts {
 		p.addresses = append(p.addresses, &address{host: host})
 	}
 	return p
+}
+
+// inherit has a pool know of its addresses what the one knows whose place it takes.
+func (p *pool) inherit(old *pool) {
+	if p.via != old.via || p.scheme != old.scheme || p.health != old.health || p.host != old.host {
+		return // it may have been for that that an address was left out
+	}
+	for i, a := range p.addresses {
+		if j := slices.IndexFunc(old.addresses, func(b *address) bool { return a.host == b.host }); j >= 0 {
+			p.addresses[i] = old.addresses[j]
+		}
+	}
 }
 
 // isUp reports whether an address gets requests.
@@ -65,70 +84,167 @@ func isPast(then int64, passed time.Duration, now time.Time) bool {
 	return since < 0 || since >= int64(passed)
 }
 
-// order returns all addresses, beginning with the one whose turn it is. Those that are
-// left out come last: where there are no others, they are asked all the same.
+// order returns all addresses, beginning with the one whose turn it is. One that was left
+// out and has to be tried comes before them, for one request: the others would wait as
+// well, if it is still not there. Those that are left out come last: where there are no
+// others, they are asked all the same.
 func (p *pool) order(now time.Time) []*address {
-	first := int(p.turn.Add(1) % uint32(len(p.addresses)))
-	var up, out []*address
-	for i := range p.addresses {
-		if a := p.addresses[(first+i)%len(p.addresses)]; a.isUp(now) {
+	var try, up, out []*address
+	for _, a := range p.addresses {
+		refused := a.refused.Load()
+		switch {
+		case !a.isUp(now):
+			out = append(out, a)
+		case refused == 0:
 			up = append(up, a)
-		} else {
+		case len(try) == 0 && a.refused.CompareAndSwap(refused, now.UnixNano()):
+			try = append(try, a)
+		default:
 			out = append(out, a)
 		}
 	}
-	return append(up, out...)
+	turn := p.turn.Add(1)
+	return slices.Concat(try, rotate(up, turn), rotate(out, turn))
+}
+
+// rotate returns a list that begins with the one whose turn it is.
+func rotate(list []*address, turn uint32) []*address {
+	if len(list) == 0 {
+		return nil
+	}
+	first := int(turn % uint32(len(list)))
+	return append(slices.Clone(list[first:]), list[:first]...)
 }
 
 // RoundTrip makes it an [http.RoundTripper].
 func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
-	now := p.now()
-	p.examine(r.URL.Scheme, now)
+	var connecting atomic.Bool
+	if r.URL.Scheme == "https" { // else there is nothing between dialing and sending
+		r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+			GetConn: func(string) { connecting.Store(true) },
+			GotConn: func(httptrace.GotConnInfo) { connecting.Store(false) },
+		}))
+	}
 	var failed error
-	for _, a := range p.order(now) {
+	for _, a := range p.order(p.now()) {
 		u, out := *r.URL, r.WithContext(r.Context())
 		u.Host, out.URL = a.host, &u
+		body := &unreadBody{ReadCloser: r.Body}
 		if r.Body != nil && r.Body != http.NoBody {
-			out.Body = &unreadBody{ReadCloser: r.Body}
+			out.Body = body
 		}
 		res, err := p.via.RoundTrip(out)
-		if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" || r.Context().Err() != nil {
-			return res, err
+		if err == nil {
+			p.reached(a)
+			return res, nil
 		}
-		a.refused.Store(now.UnixNano())
+		op, ok := errors.AsType[*net.OpError](err)
+		if isSent := !connecting.Load() && (!ok || op.Op != "dial"); isSent || body.read.Load() || r.Context().Err() != nil {
+			return nil, err
+		}
+		p.missed(a, err)
 		failed = err
 	}
 	return nil, failed
 }
 
-// examine asks for the health of each address for which it is time to.
-func (p *pool) examine(scheme string, now time.Time) {
-	if p.health == "" {
-		return
+// missed notes that no connection could be made to an address.
+func (p *pool) missed(a *address, err error) {
+	if a.refused.Swap(p.now().UnixNano()) == 0 {
+		p.log.Warn("upstream left out", zap.String("app", p.app), zap.String("upstream", a.host), zap.Error(err))
 	}
-	for _, a := range p.addresses {
-		if last := a.examined.Load(); isPast(last, examineEvery, now) && a.examined.CompareAndSwap(last, now.UnixNano()) {
-			go func() { a.sick.Store(!p.isWell(scheme + "://" + a.host + p.health)) }()
+}
+
+// reached notes that an address answers.
+func (p *pool) reached(a *address) {
+	if a.refused.Load() != 0 && a.refused.Swap(0) != 0 {
+		p.log.Info("upstream is there again", zap.String("app", p.app), zap.String("upstream", a.host))
+	}
+}
+
+// Examine asks for the health of each address of the apps that have several and say where,
+// every now and then until ctx ends.
+func (g *Gateway) Examine(ctx context.Context) {
+	tick := time.NewTicker(examineEvery)
+	defer tick.Stop()
+	for {
+		g.newest.Load().examine(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }
 
-// isWell reports whether a page is answered with 2xx.
-func (p *pool) isWell(page string) bool {
-	ctx, cancel := context.WithTimeout(p.ended, examineTime)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
-	if err != nil {
-		return false
+// examine asks for the health of each address once.
+func (g *Gateway) examine(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, p := range poolsOf(g.apps) {
+		if p.health == "" {
+			continue
+		}
+		as := http.Header{"User-Agent": {"jitgate"}, "X-Forwarded-Proto": {g.base.Scheme}, "X-Forwarded-Host": {g.hostport(p.host)}}
+		for _, a := range p.addresses {
+			all.Go(func() { p.examine(ctx, a, as) })
+		}
 	}
-	r.Host = p.host
+	all.Wait()
+}
+
+// poolsOf returns what asks those apps that have several addresses.
+func poolsOf(apps map[string][]*app) []*pool {
+	var all []*pool
+	for _, onHost := range apps {
+		for _, a := range onHost {
+			if p, ok := a.via.(*pool); ok {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+// examine notes whether an address is well.
+func (p *pool) examine(ctx context.Context, a *address, as http.Header) {
+	err := p.ask(ctx, a, as)
+	if ctx.Err() != nil {
+		return
+	}
+	switch isSick := err != nil; {
+	case a.sick.Swap(isSick) == isSick:
+	case isSick:
+		p.log.Warn("upstream is not well", zap.String("app", p.app), zap.String("upstream", a.host), zap.Error(err))
+	default:
+		p.log.Info("upstream is well again", zap.String("app", p.app), zap.String("upstream", a.host))
+	}
+	if err == nil {
+		p.reached(a)
+	}
+}
+
+// ask asks for the health of an address, with the headers by which an app knows how
+// visitors ask. An error means that it is not well.
+func (p *pool) ask(ctx context.Context, a *address, as http.Header) error {
+	ctx, cancel := context.WithTimeout(ctx, examineTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme+"://"+a.host+p.health, nil)
+	if err != nil {
+		return err
+	}
+	r.Header, r.Host = as, as.Get("X-Forwarded-Host")
 	res, err := p.via.RoundTrip(r)
 	if err != nil {
-		return false
+		return err
 	}
 	defer res.Body.Close()
-	_, err = io.CopyN(io.Discard, res.Body, 64<<10)
-	return res.StatusCode/100 == 2 && (err == nil || errors.Is(err, io.EOF))
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("%s is answered with %s", p.health, res.Status)
+	}
+	if _, err := io.CopyN(io.Discard, res.Body, 64<<10); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer of %s: %w", p.health, err)
+	}
+	return nil
 }
 
 // An unreadBody is left open where nobody has read from it, for the next address.

@@ -1,25 +1,35 @@
 package proxy
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/deploy/testenv"
 )
 
 // A member is one of the servers of an app, which answers with its number.
 type member struct {
 	*httptest.Server
-	asked atomic.Int64
-	sick  atomic.Bool
+	asked    atomic.Int64
+	examined atomic.Int64
+	sick     atomic.Bool
 }
 
 // newMembers starts n servers.
@@ -30,7 +40,8 @@ func newMembers(t *testing.T, n int) []*member {
 		m := new(member)
 		m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/well" {
-				if m.sick.Load() || r.Host != "wiki.example.com" {
+				m.examined.Add(1)
+				if m.sick.Load() || !strings.HasPrefix(r.Host, "wiki.example.com:") || r.Header.Get("X-Forwarded-Proto") != "https" {
 					w.WriteHeader(http.StatusServiceUnavailable)
 				}
 				return
@@ -150,24 +161,60 @@ func TestPool(t *testing.T) {
 // What an app may have received is not sent to another of its servers.
 func TestPoolNeverTwice(t *testing.T) {
 	t.Parallel()
-	var asked atomic.Int64
-	rude := func() string {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			asked.Add(1)
-			io.Copy(io.Discard, r.Body)
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
+	for _, scheme := range []string{"http", "https"} {
+		certificate := testenv.SelfSigned("app.internal")
+		ca := filepath.Join(t.TempDir(), "ca.crt")
+		if err := os.WriteFile(ca, certificate.CertPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var asked atomic.Int64
+		rude := func() string {
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				io.Copy(io.Discard, r.Body)
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.Close()
+			}))
+			if scheme == "https" {
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.TLS()}}
+				server.StartTLS()
+			} else {
+				server.Start()
 			}
-			conn.Close()
-		}))
-		t.Cleanup(server.Close)
-		return server.URL
+			t.Cleanup(server.Close)
+			return server.URL
+		}
+		more := map[string]string{"https": ", upstream_tls: {server_name: app.internal, ca_file: " + ca + "}"}[scheme]
+		s, _ := poolSite(t, more, rude(), rude(), rude())
+		if status, _ := s.sendPool("a payment"); status != http.StatusBadGateway || asked.Load() != 1 {
+			t.Errorf("%s: %d, and %d servers got it, want one", scheme, status, asked.Load())
+		}
 	}
-	s, _ := poolSite(t, "", rude(), rude(), rude())
-	if status, _ := s.sendPool("a payment"); status != http.StatusBadGateway || asked.Load() != 1 {
-		t.Errorf("%d, and %d servers got it, want one", status, asked.Load())
+}
+
+// halfRead is a transport that finds out that there is no connection when it has begun to
+// read the body, which those of today do not.
+type halfRead struct{ asked int }
+
+func (h *halfRead) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.asked++
+	_, _ = r.Body.Read(make([]byte, 1))
+	return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+}
+
+// A body that was begun goes to nobody else, whatever the transport says.
+func TestPoolBodyBegun(t *testing.T) {
+	t.Parallel()
+	via := new(halfRead)
+	p := newPool(via, config.App{UpstreamHosts: []string{"a", "b"}}, "http", zap.NewNop())
+	r := mustRequest(t, "http://app/x")
+	r.Body = io.NopCloser(strings.NewReader("a body"))
+	if _, err := p.RoundTrip(r); err == nil || via.asked != 1 {
+		t.Errorf("%v, and %d servers got it, want one", err, via.asked)
 	}
 }
 
@@ -178,40 +225,137 @@ func TestPoolHealth(t *testing.T) {
 	s, p := poolSite(t, ", health: /well", members[0].URL, members[1].URL)
 	examined := func(want ...bool) {
 		t.Helper()
-		s.clock.Add(examineEvery)
-		s.sendPool("")
-		eventually(t, fmt.Sprint("the servers are sick: ", want), func() bool {
-			return p.addresses[0].sick.Load() == want[0] && p.addresses[1].sick.Load() == want[1]
-		})
+		s.examine(t.Context())
+		if p.addresses[0].sick.Load() != want[0] || p.addresses[1].sick.Load() != want[1] {
+			t.Fatalf("not found: the servers are sick: %v", want)
+		}
 	}
 	members[0].sick.Store(true)
 	examined(true, false)
-	before := members[0].asked.Load()
-	var all sync.WaitGroup
 	for range 10 {
-		all.Go(func() { s.sendPool("") })
+		s.sendPool("")
 	}
-	all.Wait()
-	if n := members[0].asked.Load() - before; n != 0 {
+	if n := members[0].asked.Load(); n != 0 {
 		t.Errorf("the sick one was asked %d times", n)
 	}
 	s.wantMetric(fmt.Sprintf(`jitgate_upstream_up{app="pool",upstream=%q}`, p.addresses[0].host), 0)
 	members[1].sick.Store(true)
 	examined(true, true)
-	if status, _ := s.sendPool("z"); status != http.StatusOK {
-		t.Errorf("where all are sick: %d", status)
+	for range 4 {
+		if status, _ := s.sendPool("z"); status != http.StatusOK {
+			t.Errorf("where all are sick: %d", status)
+		}
+	}
+	if n := members[0].asked.Load(); n != 2 {
+		t.Errorf("where all are sick, one of two was asked %d times of 4", n)
 	}
 	members[0].sick.Store(false)
 	examined(false, true)
-	before = members[0].asked.Load()
+	before := members[0].asked.Load()
 	for range 4 {
 		s.sendPool("")
 	}
 	if n := members[0].asked.Load() - before; n != 4 {
 		t.Errorf("the one that is well was asked %d times of 4", n)
 	}
-	// A clock that is set back delays nothing.
-	s.clock.Add(-time.Hour)
+	// One that is well is not left out for what was before, whatever the clock says.
 	members[1].sick.Store(false)
+	p.addresses[0].refused.Store(s.clock.Now().UnixNano())
 	examined(false, false)
+	if !p.addresses[0].isUp(s.clock.Now()) {
+		t.Error("one that is well is left out")
+	}
+	// A clock that is set back leaves nothing out for longer.
+	p.addresses[0].refused.Store(s.clock.Now().UnixNano())
+	s.clock.Add(-time.Hour)
+	if !p.addresses[0].isUp(s.clock.Now()) {
+		t.Error("one is left out after the clock was set back")
+	}
+	if n := s.logs.FilterMessage("upstream is not well").Len(); n != 2 {
+		t.Errorf("%d lines say that a server is not well, want 2", n)
+	}
+}
+
+// Health is asked for while nobody comes, until the context ends, and of what the
+// configuration has at the time.
+func TestPoolExamine(t *testing.T) {
+	t.Parallel()
+	members := newMembers(t, 2)
+	s, p := poolSite(t, ", health: /well", members[0].URL, members[1].URL)
+	members[0].sick.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	var examine sync.WaitGroup
+	examine.Go(func() { s.Examine(ctx) })
+	eventually(t, "the sick server was not found", func() bool { return p.addresses[0].sick.Load() && members[1].examined.Load() > 0 })
+	cancel()
+	examine.Wait()
+
+	// What is known of an address stays when the configuration is read again.
+	p.addresses[1].refused.Store(s.clock.Now().UnixNano())
+	s.replace()
+	next := poolsOf(s.newest.Load().apps)[0]
+	next.now = s.clock.Now
+	for i, a := range next.addresses {
+		if next == p || a.isUp(s.clock.Now()) {
+			t.Errorf("server %d is no longer left out", i)
+		}
+	}
+	// But not where it may have been the configuration that was wrong.
+	other := *s.cfg
+	other.Apps = slices.Clone(other.Apps)
+	other.Apps[len(other.Apps)-1].Health = "/else"
+	s.cfg = &other
+	s.replace()
+	if next = poolsOf(s.newest.Load().apps)[0]; next.health != "/else" || !next.addresses[0].isUp(s.clock.Now()) {
+		t.Error("a server is left out for what another page said")
+	}
+
+	other.Apps = other.Apps[:len(other.Apps)-1]
+	s.replace()
+	before := members[0].examined.Load() + members[1].examined.Load()
+	s.newest.Load().examine(t.Context())
+	if n := members[0].examined.Load() + members[1].examined.Load(); n != before {
+		t.Error("the servers of an app that is gone are asked for their health")
+	}
+}
+
+// A server whose answer does not end, or does not come, is not well; a long one is.
+func TestPoolHealthAnswers(t *testing.T) {
+	t.Parallel()
+	app := func(h http.HandlerFunc) string {
+		server := httptest.NewServer(h)
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	s, p := poolSite(t, ", health: /well",
+		app(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+		app(func(w http.ResponseWriter, r *http.Request) {
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}),
+		app(func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+		}),
+		app(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }),
+		"http://"+gone(t),
+		app(func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := io.WriteString(w, strings.Repeat("x", 1000)); err != nil {
+					return
+				}
+			}
+		}),
+		app(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	begin := time.Now()
+	s.examine(t.Context())
+	if took := time.Since(begin); took > 2*examineTime {
+		t.Errorf("it took %v", took)
+	}
+	for i, a := range p.addresses {
+		if sick := a.sick.Load(); sick != (i < 5) {
+			t.Errorf("server %d is sick: %t", i, sick)
+		}
+	}
 }

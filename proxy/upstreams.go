@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/jitgate/jitgate/config"
 	"github.com/jitgate/jitgate/proxy/wire"
 )
@@ -19,17 +21,19 @@ type upstreams struct {
 	transport *wire.Transport
 	special   *transports
 	buffers   *bufferPool
+	poolLog   *zap.Logger
 	ended     context.Context // done when the gateway closes
 	end       context.CancelFunc
 	sockets   *atomic.Int64 // websockets that are open
 	watch     time.Duration // watchEvery, but for tests
 }
 
-func newUpstreams() upstreams {
+func newUpstreams(log *zap.Logger) upstreams {
 	u := upstreams{
 		transport: wire.New(newTransport()),
 		special:   &transports{all: make(map[string]*http.Transport)},
 		buffers:   new(bufferPool),
+		poolLog:   log.Named("upstream"),
 		sockets:   new(atomic.Int64),
 		watch:     watchEvery,
 	}
@@ -75,7 +79,7 @@ func (u upstreams) to(c config.App) (*url.URL, http.RoundTripper, error) {
 	if err != nil || len(c.UpstreamHosts) == 0 {
 		return at, via, err
 	}
-	return at, newPool(u.ended, via, c), nil
+	return at, newPool(via, c, at.Scheme, u.poolLog), nil
 }
 
 // one is to for an app with one address.
@@ -104,6 +108,23 @@ func (u upstreams) one(c config.App) (*url.URL, http.RoundTripper, error) {
 		return at, via, nil
 	}
 	return at, u.transport, nil
+}
+
+// goOn has the apps that take the place of old ones know what those know of their
+// addresses. Old may be nil.
+func goOn(old *Gateway, apps map[string][]*app) {
+	if old == nil {
+		return
+	}
+	known := make(map[string]*pool)
+	for _, p := range poolsOf(old.apps) {
+		known[p.app] = p
+	}
+	for _, p := range poolsOf(apps) {
+		if before := known[p.app]; before != nil {
+			p.inherit(before)
+		}
+	}
 }
 
 // closeIdle closes the connections that are not in use.

@@ -89,6 +89,7 @@ func (g *gateway) run(ctx context.Context, hup <-chan os.Signal, ready func()) e
 	store := g.cfg.Redis // a reload replaces g.cfg
 	tasks.Go(func() { watchRedis(background, g.rdb, store, g.log) })
 	tasks.Go(func() { g.proxy.Follow(background) })
+	tasks.Go(func() { g.proxy.Examine(background) })
 	tasks.Go(func() { tuneCollector(background) })
 	defer tasks.Wait()
 	defer stop()
