@@ -167,6 +167,7 @@ func (g *Gateway) Replace(o Options) error {
 // takeOver has g answer from now on.
 func (g *Gateway) takeOver() {
 	g.newest.Store(g)
+	g.special.keep(g.apps)
 	g.memory.guests.Limit(g.limits.Sessions, int64(g.limits.SessionMemory))
 	g.memory.guests.DropFunc(func(session.Owner) bool { return true }) // what is remembered is of another configuration
 	g.conns.wake()                                                     // there may be room for more

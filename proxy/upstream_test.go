@@ -182,7 +182,8 @@ func TestTransportsStay(t *testing.T) {
 		}
 	}
 	write()
-	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: publicApp("a", "upstream: \"https://127.0.0.1:1\", upstream_tls: {ca_file: "+ca+"}") + publicApp("b", "upstream: unix:"+dir+"/b.sock")})
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: publicApp("a", "upstream: \"https://127.0.0.1:1\", upstream_tls: {ca_file: "+ca+"}") + publicApp("b", "upstream: unix:"+dir+"/b.sock") +
+		publicApp("c", "upstreams: [\"h2c://127.0.0.1:1\"]")})
 	via := func(name string) http.RoundTripper {
 		t.Helper()
 		a, ok := named(s.newest.Load().apps["sso.example.com"], name)
@@ -191,15 +192,18 @@ func TestTransportsStay(t *testing.T) {
 		}
 		return a.via
 	}
-	a, b := via("a"), via("b")
+	a, b, c := via("a"), via("b"), via("c").(*pool).via
 	s.replace()
-	if via("a") != a || via("b") != b || a == b {
+	if via("a") != a || via("b") != b || via("c").(*pool).via != c || a == b {
 		t.Error("the same configuration has other transports")
 	}
 	write()
 	s.replace()
 	if via("a") == a {
 		t.Error("another authority has the transport of the one before")
+	}
+	if n := len(s.special.all); n != 3 {
+		t.Errorf("there are %d transports, want 3: that of the authority before is forgotten", n)
 	}
 	if (&config.ClientTLS{}).Fingerprint() == (&config.ClientTLS{ServerName: "x"}).Fingerprint() {
 		t.Error("another name has the same fingerprint")

@@ -56,7 +56,8 @@ func newTransport() *http.Transport {
 }
 
 // transports are those for apps that are asked in another way than most, by what that
-// is. They stay when the configuration is read again, with their connections.
+// is. They stay when the configuration is read again, with their connections, for as long
+// as there is such an app.
 type transports struct {
 	mu  sync.Mutex
 	all map[string]*http.Transport
@@ -71,6 +72,28 @@ func (t *transports) get(name string, change func(*http.Transport)) *http.Transp
 		change(t.all[name])
 	}
 	return t.all[name]
+}
+
+// keep forgets the transports that no app goes by any more. What is under way goes on,
+// and the connections end when nothing has used them for a while.
+func (t *transports) keep(apps map[string][]*app) {
+	used := make(map[http.RoundTripper]bool)
+	for _, onHost := range apps {
+		for _, a := range onHost {
+			used[a.via] = true
+		}
+	}
+	for _, p := range poolsOf(apps) {
+		used[p.via] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, via := range t.all {
+		if !used[via] {
+			via.CloseIdleConnections()
+			delete(t.all, name)
+		}
+	}
 }
 
 // to returns the URL that an app is asked at, and what asks it.
