@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/jitgate/jitgate/proxy/session"
 )
 
 // watchEvery is how often an open websocket's session is looked at again.
@@ -54,6 +56,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	}
 	ctx, cancel := g.watched(r.Context(), p, websocket)
 	defer cancel()
+	defer ev.body.endWith(ctx)()
 	if websocket {
 		g.sockets.Add(1)
 		defer g.sockets.Add(-1)
@@ -245,8 +248,6 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	defer stop()
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
-	end := time.NewTimer(s.expires.Sub(g.now()))
-	defer end.Stop()
 	for s.expires.After(g.now()) {
 		now := g.newest.Load()
 		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -266,7 +267,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-end.C:
+		case <-time.After(s.expires.Sub(g.now())): // anew each time, since a clock may be set
 		case <-changed:
 		}
 	}
@@ -274,18 +275,21 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 
 // untilPrivate returns when ctx is done, or the path is no longer public.
 func (g *Gateway) untilPrivate(ctx context.Context, p passage) {
+	changed, stop := g.memory.await(session.Owner{})
+	defer stop()
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 		now := g.newest.Load()
 		app, ok := find(now.apps[p.route.host], p.route.path)
 		if !ok || app.name != p.app.name || !app.isPublic(p.route.path) {
 			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-changed:
 		}
 	}
 }

@@ -170,7 +170,8 @@ func (g *Gateway) takeOver() {
 	g.special.keep(g.apps)
 	g.memory.guests.Limit(g.limits.Sessions, int64(g.limits.SessionMemory))
 	g.memory.guests.DropFunc(func(session.Owner) bool { return true }) // what is remembered is of another configuration
-	g.conns.wake()                                                     // there may be room for more
+	g.memory.wakeAll()
+	g.conns.wake() // there may be room for more
 }
 
 // build makes the gateway that o describes, which does not answer yet.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -26,6 +27,8 @@ type requestBody struct {
 	reading bool
 	ended   bool
 	stalled bool  // nobody waits for the rest of it
+	over    bool  // nor for any of it, since the request may not go on
+	left    bool  // it is no longer for whoever could be told so
 	broken  error // of the first Close: where the body ends is not known
 }
 
@@ -44,7 +47,7 @@ func newBody(w http.ResponseWriter, r *http.Request, stall time.Duration) *reque
 func (b *requestBody) progress() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.ended || b.stalled || b.http2 && !b.reading {
+	if b.ended || b.stalled || b.over || b.http2 && !b.reading {
 		return
 	}
 	deadline := time.Now().Add(b.stall)
@@ -74,7 +77,7 @@ func (b *requestBody) end(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reading = false
-	b.stalled = b.stalled || errors.Is(err, os.ErrDeadlineExceeded)
+	b.stalled = b.stalled || errors.Is(err, os.ErrDeadlineExceeded) && !b.over
 	b.ended = b.ended || err == io.EOF
 	if b.ended || b.http2 {
 		_ = b.control.SetReadDeadline(time.Time{})
@@ -86,6 +89,29 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.end(err)
 	return n, err
+}
+
+// endWith has nobody wait for more of a body when ctx is done, until left is called.
+// [http.Transport] does not see to it: over HTTP/2 it looks at its context again when
+// something has come. A nil body has no end.
+func (b *requestBody) endWith(ctx context.Context) (left func()) {
+	if b == nil {
+		return func() {}
+	}
+	stop := context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if !b.left && !b.ended {
+			b.over = true
+			_ = b.control.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	return func() {
+		stop()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.left = true
+	}
 }
 
 // hasStalled reports whether nothing has come of a body for too long.

@@ -53,6 +53,7 @@ type memory struct {
 func newMemory(rdb redis.UniversalClient, prefix string) *memory {
 	m := &memory{guests: cache.New[session.Owner, *guest](0, 0), waiting: make(map[session.Owner]map[chan struct{}]struct{})}
 	m.feed = changes.NewFeed(rdb, prefix, m.changed)
+	m.feed.Missed = m.wakeAll
 	return m
 }
 
@@ -121,8 +122,17 @@ func (m *memory) wake(o session.Owner) {
 	}
 }
 
-// await returns a channel on which there is something after each change of a user,
-// until stop is called.
+// wakeAll has all those look again who await a change: any of them may have changed.
+func (m *memory) wakeAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for o := range m.waiting {
+		m.wake(o)
+	}
+}
+
+// await returns a channel on which there is something after each change of a user, or of
+// the configuration, until stop is called. For the zero Owner it is the latter alone.
 func (m *memory) await(o session.Owner) (changed <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
 	m.mu.Lock()

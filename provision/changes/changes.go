@@ -53,6 +53,10 @@ func Channel(prefix, directory string) string {
 
 // A Feed hears of changes. Make one with [NewFeed].
 type Feed struct {
+	// Missed is called when changes are heard of again, or for the first time: some may
+	// have been missed. It may be nil, and is set before Run.
+	Missed func()
+
 	rdb    redis.UniversalClient
 	prefix string
 	heard  func(directory, user string)
@@ -211,6 +215,9 @@ func (f *Feed) listen(ctx context.Context, node *redis.Client, s *state) error {
 			}
 			if confirmed == 2 {
 				f.gaps.Add(1)
+				if f.Missed != nil {
+					f.Missed()
+				}
 				go f.beat(ctx, node, own)
 			}
 		case *redis.Message:
