@@ -23,6 +23,10 @@ import (
 // finishTime is how long requests under way may take once visitors are no longer let in.
 const finishTime = 30 * time.Second
 
+// arrivalTime is how long the first request may take of a connection that was accepted
+// just before visitors are no longer let in.
+const arrivalTime = 200 * time.Millisecond
+
 func serveCommand(std stdio) *cobra.Command {
 	var file string
 	c := &cobra.Command{
@@ -134,6 +138,11 @@ func (g *gateway) drain(listeners []*listener) {
 	close(g.ending)
 	g.proxy.Drain()
 	time.Sleep(g.cfg.Drain)
+	// A server that is being shut down drops what it reads from then on. So that nothing is
+	// lost of what was accepted, nothing more is accepted first. Where a service manager
+	// holds the socket, that waits for the next process.
+	listeners[0].Close()
+	time.Sleep(arrivalTime)
 	ctx, cancel := context.WithTimeout(context.Background(), finishTime)
 	defer cancel()
 	// Websockets are not requests that finish; the server does not count them.
@@ -231,25 +240,50 @@ func (g *gateway) listen() (_ []*listener, err error) {
 type sockets map[string]net.Listener
 
 func inherited() (sockets, error) {
-	all, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, fmt.Errorf("sockets of the service manager: %w", err)
-	}
 	passed := make(sockets)
-	for name, same := range all {
-		passed[name] = same[0]
-		for _, l := range same[1:] {
-			err = fmt.Errorf("the service manager passes %d sockets called %q, want one", len(same), name)
+	var wrong error
+	for _, f := range activation.Files(true) {
+		l, err := inherit(f)
+		f.Close()
+		switch {
+		case err != nil:
+			wrong = fmt.Errorf("the service manager passes a socket called %q: %w", f.Name(), err)
+		case passed[f.Name()] != nil:
+			wrong = fmt.Errorf("the service manager passes several sockets called %q, want one", f.Name())
 			l.Close()
+		default:
+			passed[f.Name()] = l
 		}
 	}
-	return passed, err
+	if wrong != nil {
+		passed.close()
+	}
+	return passed, wrong
+}
+
+// inherit returns a listener for a copy of what a service manager passed. It has to be of
+// TCP: of visitors who come by another way nobody knows the address, and whoever reaches
+// the admin socket may do everything.
+func inherit(f *os.File) (net.Listener, error) {
+	listens, err := syscall.GetsockoptInt(int(f.Fd()), syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+	if err == nil && listens == 0 {
+		err = errors.New("nobody listens on it; want ListenStream, without Accept=yes")
+	}
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.FileListener(f)
+	if err == nil && l.Addr().Network() != "tcp" {
+		l.Close()
+		err = fmt.Errorf("it is of %s at %q, want a port of TCP", l.Addr().Network(), l.Addr())
+	}
+	return l, err
 }
 
 // open returns the socket of a name or, where there is none, one that is bound to the
 // address.
 func (s sockets) open(what, network, address string) (net.Listener, error) {
-	if l, ok := s[what]; ok {
+	if l, ok := s[what]; ok && network == "tcp" {
 		delete(s, what)
 		return l, nil
 	}
@@ -263,11 +297,13 @@ func (s sockets) close() {
 	}
 }
 
-// names returns what listeners are called.
+// names returns what those listeners are called whose sockets can be passed.
 func names(all []*listener) string {
 	var what []string
 	for _, l := range all {
-		what = append(what, l.what)
+		if l.Addr().Network() == "tcp" {
+			what = append(what, l.what)
+		}
 	}
 	return strings.Join(what, ", ")
 }

@@ -154,49 +154,43 @@ func touch(t *testing.T, c *certificate, at time.Time) {
 	}
 }
 
-// TestSocketActivation starts the program as systemd does, with sockets that are open
-// already: connections from before it is there are answered by it.
-func TestSocketActivation(t *testing.T) {
-	t.Parallel()
-	rest := fmt.Sprintf(`
+// activatedConfig is most of a configuration, but for the URL of metadata.
+const activatedConfig = `
 redis: {embedded: true}
 attributes: [{name: userName}]
 directories: [{name: acme, domains: [acme.example]}]
 identity_providers: [{name: acme, directory: acme, metadata: {url: %q}}]
 apps: [{name: wiki, upstream: "http://127.0.0.1:1", allow: {any_user: true}}]
-`, localIdP(t).EntityID())
+`
+
+// TestSocketActivation starts the program as systemd does, with sockets that are open
+// already: connections from before it is there are answered by it.
+func TestSocketActivation(t *testing.T) {
+	t.Parallel()
+	rest := fmt.Sprintf(activatedConfig, localIdP(t).EntityID())
 	for _, test := range []struct {
 		names string
+		kind  string // of the sockets
 		want  string // of what it says where it does not start
 	}{
-		{"public", ""},
-		{"jitgate.socket", `socket called "jitgate.socket"`},
-		{"public:public", `2 sockets called "public"`},
-		{"public:ext_authz", `socket called "ext_authz", which is for none of public, admin, socket`},
+		{"public", "tcp", ""},
+		{"jitgate.socket", "tcp", `socket called "jitgate.socket"`},
+		{"public:public", "tcp", `several sockets called "public"`},
+		{"public:ext_authz", "tcp", `socket called "ext_authz", which is for none of public, admin`},
+		// Anybody who reaches it would be an administrator.
+		{"socket", "tcp", `socket called "socket", which is for none of public, admin`},
+		{"socket", "unix", `called "socket": it is of unix at`},
+		{"public", "unix", `called "public": it is of unix at`},
+		{"public", "udp", `called "public": nobody listens on it`},
+		{"public", "connected", `called "public": nobody listens on it`},
+		{"public", "file", `called "public": socket operation on non-socket`},
 	} {
-		t.Run(test.names, func(t *testing.T) {
+		t.Run(test.kind+" "+test.names, func(t *testing.T) {
 			t.Parallel()
 			r := newSite(t).prepare("127.0.0.1", 0, rest)
-			cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec jitgate serve -c "$0"`, r.file)
-			count := strings.Count(test.names, ":") + 1
-			cmd.Env = append(os.Environ(), "LISTEN_FDNAMES="+test.names, fmt.Sprintf("LISTEN_FDS=%d", count))
-			var address string
-			for range count {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				address = l.Addr().String()
-				f, err := l.(*net.TCPListener).File()
-				if err != nil {
-					t.Fatal(err)
-				}
-				l.Close()
-				defer f.Close()
-				cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-			}
+			address, files := passable(t, test.kind, strings.Count(test.names, ":")+1)
 			log := new(syncBuffer)
-			cmd.Stderr = log
+			cmd := activated(r.file, test.names, log, files...)
 			early := make(chan error, 1)
 			if test.want == "" {
 				go func() { early <- answers("http://"+address+"/.jitgate/logout", http.StatusOK) }()
@@ -215,11 +209,152 @@ apps: [{name: wiki, upstream: "http://127.0.0.1:1", allow: {any_user: true}}]
 				}
 				cmd.Process.Signal(syscall.SIGTERM)
 			}
-			if err := <-ended; (err == nil) != (test.want == "") || !strings.Contains(log.String(), test.want) {
-				t.Errorf("%v, and it says %s; want %q", err, log, test.want)
+			select {
+			case err := <-ended:
+				if (err == nil) != (test.want == "") || !strings.Contains(log.String(), test.want) {
+					t.Errorf("%v, and it says %s; want %q", err, log, test.want)
+				}
+			case <-time.After(time.Minute):
+				cmd.Process.Kill()
+				t.Errorf("it runs, and says %s; want %q", log, test.want)
 			}
 		})
 	}
+}
+
+// activated returns the program as systemd starts it, with files of these names.
+func activated(config, names string, log io.Writer, files ...*os.File) *exec.Cmd {
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec jitgate serve -c "$0"`, config)
+	cmd.Env = append(os.Environ(), "LISTEN_FDNAMES="+names, fmt.Sprintf("LISTEN_FDS=%d", len(files)))
+	cmd.ExtraFiles, cmd.Stderr = files, log
+	return cmd
+}
+
+// passable returns n files of a kind, as they are passed to a process, and the address of
+// the last one.
+func passable(t *testing.T, kind string, n int) (address string, files []*os.File) {
+	t.Helper()
+	for range n {
+		var c interface{ File() (*os.File, error) }
+		switch kind {
+		case "file":
+			f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+			continue
+		case "udp":
+			l, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			c = l.(*net.UDPConn)
+		case "unix":
+			l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			c = l.(*net.UnixListener)
+		default:
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			address, c = l.Addr().String(), l.(*net.TCPListener)
+			if kind == "connected" {
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				c = conn.(*net.TCPConn)
+			}
+		}
+		f, err := c.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	t.Cleanup(func() {
+		for _, f := range files {
+			f.Close()
+		}
+	})
+	return address, files
+}
+
+// TestSocketActivationRestart takes one process after the other to the same socket: no
+// connection is refused in between, and a reload changes nothing about it.
+func TestSocketActivationRestart(t *testing.T) {
+	t.Parallel()
+	r := newSite(t).prepare("127.0.0.1", 0, fmt.Sprintf(activatedConfig, localIdP(t).EntityID())+"drain: 0s\n")
+	address, files := passable(t, "tcp", 1)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	ask := func() error {
+		res, err := client.Get("http://" + address + "/.jitgate/logout")
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %d", res.StatusCode)
+		}
+		return nil
+	}
+	done, asked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(asked)
+		for n := 0; ; n++ {
+			if err := ask(); err != nil {
+				t.Errorf("request %d: %v", n, err)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	}()
+	for range 3 {
+		log := new(syncBuffer)
+		cmd := activated(r.file, "public", log, files...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		testenv.Eventually(t, func() error { return said(log, `"listening"`) })
+		cmd.Process.Signal(syscall.SIGHUP)
+		testenv.Eventually(t, func() error { return said(log, "configuration reloaded") })
+		if err := ask(); err != nil {
+			t.Error(err)
+		}
+		cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %s", err, log)
+		}
+	}
+	close(done)
+	last := activated(r.file, "public", io.Discard, files...) // for the request that waits
+	if err := last.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	last.Process.Signal(syscall.SIGTERM)
+	if err := last.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// said returns an error unless a log has a text.
+func said(log fmt.Stringer, text string) error {
+	if !strings.Contains(log.String(), text) {
+		return fmt.Errorf("no %s in %s", text, log)
+	}
+	return nil
 }
 
 // TestDrain stops a gateway while a request is under way: that one is finished,

@@ -37,6 +37,7 @@ main() {
   [ -e /usr/lib/python3/dist-packages/jwt/__init__.py ] ||
     install PyJWT python3-jwt python3-cryptography
   { have prometheus && have promtool; } || install Prometheus prometheus
+  have systemd-analyze || install systemd-analyze systemd # whether or not it runs
   have node || install Node nodejs
   [ -n "$(compgen -G '/usr/lib/postgresql/*/bin/initdb')" ] || install PostgreSQL postgresql
   have javac || install Java default-jdk-headless
