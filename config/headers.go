@@ -72,9 +72,16 @@ func (r *report) linesOf(key, preset string, attributes []Attribute) map[string]
 	for name := range lines {
 		squashed[squash(name)] = name
 	}
+	ofAttribute := make(map[string]string)
 	for _, a := range attributes {
 		name := prefix + a.Name
-		switch s := squash(name); {
+		s := squash(name)
+		if other, ok := ofAttribute[s]; ok {
+			r.add(key, "has a header for each attribute, and those of %q and %q are the same to some applications; write the headers that the app wants as lines of \"Name: attribute\" instead", other, a.Name)
+			continue
+		}
+		ofAttribute[s] = a.Name
+		switch {
 		case !headerName.MatchString(name), reserved(s), strings.HasPrefix(strings.ToLower(name), "sec-"):
 			r.add(key, "has a header for each attribute, and %q cannot be one; write the headers that the app wants as lines of \"Name: attribute\" instead", name)
 		case squashed[s] != "":
@@ -114,6 +121,38 @@ func (r *report) checkHeaders(key string, h *Headers, attributes []Attribute, n 
 		}
 		h.Lines[name] = h.Set[name]
 	}
+	if h.Preset == "mellon" {
+		r.checkNumbered(key, h)
+	}
+}
+
+// checkNumbered checks that no header is one of those that mellon numbers: what an app
+// takes for a value of one attribute would be another attribute's.
+func (r *report) checkNumbered(key string, h *Headers) {
+	numbered := make(map[string]string) // their beginning, and the header that they are of
+	for name, attribute := range h.Lines {
+		if strings.HasPrefix(strings.ToLower(name), "mellon-") && !strings.HasPrefix(attribute, "@") {
+			numbered[variable(name)+"_"] = name
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Lines)) {
+		v := variable(name)
+		beginning := strings.TrimRight(v, "0123456789")
+		other, ok := numbered[beginning]
+		if !ok || beginning == v {
+			continue
+		}
+		at := key + ".preset"
+		if _, ok := h.Set[name]; ok {
+			at = join(key, name)
+		}
+		r.add(at, "%q is also the name of one of the values of %q, which mellon numbers; write the headers that the app wants as lines of \"Name: attribute\" without the preset", name, other)
+	}
+}
+
+// variable returns what a header is called where it is a variable, as with CGI.
+func variable(header string) string {
+	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(header))
 }
 
 // checkHeader checks that the gateway may set the header called name.
