@@ -106,6 +106,7 @@ apps:
 			}{
 				{"a good one", good, 200},
 				{"a name of signs", mint(t, key, kid, claims(map[string]any{"preferred_username": signs})), 200},
+				{"groups", mint(t, key, kid, claims(map[string]any{"email": "ann@acme.example", "groups": []string{"a,b", "c%"}})), 200},
 				{"none", "", 401},
 				{"that of another app", reached(t, page).Header.Get("X-Jitgate-Assertion"), 401},
 				{"an old one", mint(t, key, kid, claims(map[string]any{"iat": now - 120, "exp": now - 60})), 401},
@@ -123,14 +124,23 @@ apps:
 				if c.token != "" {
 					req.Header.Set("X-Jitgate-Assertion", c.token)
 				}
+				for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Jitgate-Entitlements", "X-Jitgate-Directory", "X-Jitgate-Domain"} {
+					req.Header.Set(name, "made-up")
+				}
 				res, err := http.DefaultClient.Do(req)
 				if err != nil {
 					t.Fatal(err)
 				}
 				body, _ := io.ReadAll(res.Body)
 				res.Body.Close()
+				if strings.Contains(string(body), "made-up") {
+					t.Errorf("%s: what the token does not say reaches the app: %s", c.why, body)
+				}
 				if res.StatusCode != c.status {
 					t.Errorf("%s: %d %s, want %d", c.why, res.StatusCode, body, c.status)
+				}
+				if c.why == "groups" && v.name == "nginx" && (!strings.Contains(string(body), `"a%2Cb,c%25"`) || !strings.Contains(string(body), "ann@acme.example")) {
+					t.Errorf("%s: the app gets %s", c.why, body)
 				}
 				// nginx is not the app, which prints what it gets in JSON.
 				if c.why == "a name of signs" && v.name != "nginx" && string(body) != signs {

@@ -19,6 +19,8 @@ async function check(r) {
     const claims = decode(parts[1]);
     if (good && header.alg === "ES256" && parts.length === 3 && claims.iss === r.variables.issuer && claims.aud === r.variables.audience && claims.exp > Date.now() / 1000) {
       r.headersOut["X-Token-User"] = claims.preferred_username;
+      r.headersOut["X-Token-Email"] = claims.email || "";
+      r.headersOut["X-Token-Groups"] = (claims.groups || []).map((g) => g.replace(/[%,]/g, (c) => encodeURIComponent(c))).join(",");
       r.return(204);
       return;
     }
