@@ -93,7 +93,7 @@ type badge struct {
 // A jwt is a signed badge, ready for an [http.Header].
 type jwt struct {
 	value []string
-	made  time.Time
+	made  time.Time // by the wall clock alone, which is what apps go by
 }
 
 // badge returns what tokens say of a user to an app; nil without a signer.
@@ -147,7 +147,7 @@ func (s *signer) token(b *badge, now time.Time) ([]string, error) {
 	var both [64]byte // RFC 7518, section 3.4
 	r.FillBytes(both[:32])
 	sig.FillBytes(both[32:])
-	t := &jwt{[]string{said + "." + encodeToken(both[:])}, now}
+	t := &jwt{[]string{said + "." + encodeToken(both[:])}, now.Round(0)}
 	b.now.Store(t)
 	return t.value, nil
 }

@@ -206,6 +206,20 @@ func TestJWTRotation(t *testing.T) {
 	}
 }
 
+// How old a token is, apps tell by the wall clock. One that was made before that was set
+// must not go on as if it had not been, which the monotonic clock would say.
+func TestJWTByTheWall(t *testing.T) {
+	t.Parallel()
+	s := jwtSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), nil)
+	b := &badge{claims: "{\"x\":1"}
+	if _, err := s.signer.token(b, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if made := b.now.Load().made; made != made.Round(0) {
+		t.Errorf("the token was made at %v", made)
+	}
+}
+
 // Without keys there are no tokens.
 func TestNoJWT(t *testing.T) {
 	t.Parallel()
