@@ -2,20 +2,34 @@
 # admin socket: no shell, no package manager, nothing that runs as root. Mount the
 # configuration and what it names at /etc/jitgate.
 
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+#
+# The same source makes the same program, byte for byte, by the same Go: where it matters
+# from when an image is, pass --build-arg GO_IMAGE=golang@sha256:… of the one that you
+# have looked at, and to buildx --output type=image,rewrite-timestamp=true with
+# SOURCE_DATE_EPOCH=0 in its environment.
+
+ARG GO_IMAGE=golang:1.26
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 ARG TARGETOS TARGETARCH
+# No other Go than that of the image.
+ENV GOTOOLCHAIN=local
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN mkdir -p /out/run/jitgate && \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/jitgate ./cmd/jitgate
+    go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o /out/jitgate ./cmd/jitgate && \
+    find /out/ -exec touch -d @0 {} +
 
 FROM scratch
+ARG VERSION=unreleased REVISION=unknown
 LABEL org.opencontainers.image.title="jitgate" \
       org.opencontainers.image.description="SAML reverse-proxy authentication gateway" \
-      org.opencontainers.image.source="https://github.com/jitgate/jitgate"
+      org.opencontainers.image.source="https://github.com/jitgate/jitgate" \
+      org.opencontainers.image.documentation="https://github.com/jitgate/jitgate/blob/main/README.md" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 /out/run /run
 COPY --from=build /out/jitgate /usr/bin/jitgate

@@ -40,7 +40,7 @@ func TestCompose(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "compose/compose.yaml")), &c); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"gateway", "redis", "app"} {
+	for _, name := range []string{"gateway", "redis", "app", "prometheus"} {
 		if _, ok := c.Services[name]; !ok {
 			t.Errorf("no service %q", name)
 		}
@@ -49,7 +49,18 @@ func TestCompose(t *testing.T) {
 		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) {
 			t.Errorf("%s: read_only = %v, cap_drop = %q, want a read-only root and no capabilities", name, s.ReadOnly, s.CapDrop)
 		}
-		if name == "gateway" {
+		switch name {
+		case "gateway":
+			continue
+		case "prometheus":
+			if !slices.Equal(s.Ports, []string{"127.0.0.1:9091:9090"}) || !slices.Equal(s.Networks, []string{"monitoring"}) {
+				t.Errorf("%s: ports = %q, networks = %q, want it for this machine alone, and away from the apps", name, s.Ports, s.Networks)
+			}
+			for _, v := range s.Volumes {
+				if from, _, _ := strings.Cut(v, ":"); strings.HasPrefix(from, ".") {
+					read(t, "compose/"+from)
+				}
+			}
 			continue
 		}
 		if s.Ports != nil || s.NetworkMode != "" {
@@ -108,6 +119,9 @@ func TestComposeConfig(t *testing.T) {
 	}
 	if got, want := cfg.Redis.Password.Reveal(), "secret"; got != want {
 		t.Errorf("password = %q, want the one that compose.yaml gives to both", got)
+	}
+	if got := cfg.Admin.Listen; !strings.Contains(read(t, "compose/prometheus.yml"), `["gateway`+got+`"]`) {
+		t.Errorf("admin.listen = %q, want what Prometheus asks", got)
 	}
 	if got, want := cfg.Listen, ":8443"; got != want {
 		t.Errorf("listen = %q, want %q, which compose.yaml publishes", got, want)

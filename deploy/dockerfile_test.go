@@ -3,6 +3,8 @@
 package deploy
 
 import (
+	"bytes"
+	"debug/buildinfo"
 	"debug/elf"
 	"errors"
 	"os"
@@ -25,13 +27,20 @@ type stage struct {
 func readDockerfile(t *testing.T) []stage {
 	t.Helper()
 	var stages []stage
+	arguments := make(map[string]string)
 	for line := range strings.Lines(strings.ReplaceAll(read(t, "../Dockerfile"), "\\\n", " ")) {
 		name, args, _ := strings.Cut(strings.TrimSpace(line), " ")
 		args = strings.Join(strings.Fields(args), " ")
 		switch {
 		case name == "" || strings.HasPrefix(name, "#"):
 		case name == "FROM":
+			for argument, value := range arguments {
+				args = strings.ReplaceAll(args, argument, value)
+			}
 			stages = append(stages, stage{from: args})
+		case name == "ARG" && len(stages) == 0: // for FROM
+			argument, value, _ := strings.Cut(args, "=")
+			arguments["${"+argument+"}"] = value
 		case len(stages) == 0:
 			t.Fatalf("%s %s comes before FROM", name, args)
 		default:
@@ -76,6 +85,15 @@ func TestDockerfile(t *testing.T) {
 	if got := final.all("RUN"); got != nil {
 		t.Errorf("RUN %q in an image without a shell", got)
 	}
+	labels := strings.Join(final.all("LABEL"), " ")
+	for _, label := range []string{"title", "description", "source", "documentation", "version", "revision"} {
+		if !strings.Contains(labels, "org.opencontainers.image."+label+"=") {
+			t.Errorf("LABEL %s, want the image's %s", labels, label)
+		}
+	}
+	if got := final.all("HEALTHCHECK"); len(got) != 1 || !strings.Contains(got[0], `CMD ["/usr/bin/jitgate", "healthcheck"`) {
+		t.Errorf("HEALTHCHECK %q, want one by the program itself", got)
+	}
 	for _, copied := range final.all("COPY") {
 		if !strings.HasPrefix(copied, "--from=build ") {
 			t.Errorf("COPY %s, want only what the build stage made", copied)
@@ -116,6 +134,7 @@ func TestDockerBuild(t *testing.T) {
 		}
 	}
 	binary := filepath.Join(out, "jitgate")
+	wantReproducible(t, binary, src)
 	f, err := elf.Open(binary)
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +159,37 @@ func TestDockerBuild(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(output), "/etc/jitgate/jitgate.yaml") {
 		t.Errorf("jitgate %q: %v, %s, want exit status 1 and the missing file", args, err, output)
+	}
+}
+
+// wantReproducible looks for what would make the same source another program elsewhere, or
+// another image later: paths, commits, times, and C.
+func wantReproducible(t *testing.T, binary, src string) {
+	t.Helper()
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte(src)) {
+		t.Errorf("the program has %s in it, where it was built", src)
+	}
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := make(map[string]string)
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+		if strings.HasPrefix(s.Key, "vcs") {
+			t.Errorf("the program has %s=%s in it", s.Key, s.Value)
+		}
+	}
+	if settings["-trimpath"] != "true" || settings["CGO_ENABLED"] != "0" {
+		t.Errorf("built with %v, want -trimpath and no C", settings)
+	}
+	at, err := os.Stat(binary)
+	if err != nil || at.ModTime().Unix() != 0 {
+		t.Errorf("the program is of %v (%v), want of no time", at.ModTime(), err)
 	}
 }
 

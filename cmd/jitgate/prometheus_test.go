@@ -40,6 +40,25 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// The configuration of compose is one, with the alerts beside it as they are mounted.
+func TestComposePrometheus(t *testing.T) {
+	t.Parallel()
+	needPrometheus(t)
+	dir := t.TempDir()
+	for _, file := range []string{"../../deploy/compose/prometheus.yml", "../../deploy/prometheus/alerts.yml"} {
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("promtool", "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+}
+
 // queries returns all of the dashboard, by the titles of its panels.
 func queries(t *testing.T) map[string][]string {
 	t.Helper()
