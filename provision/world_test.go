@@ -94,7 +94,7 @@ func (w *world) try(idp string, pairs ...string) (Outcome, error) {
 
 // signIn is SignIn, but ends when the store never is as it was read.
 func (w *world) signIn(in SignIn) (Outcome, error) {
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute) // a thousand at once may take their time
 	defer cancel()
 	return w.SignIn(ctx, in)
 }
