@@ -13,7 +13,7 @@ test: # everything that CI runs
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(GO) test -race -vet=off -timeout 8m -json ./... | $(GO) run ./deploy/rows SECURITY.md
+	$(GO) test -race -vet=off -timeout 15m -json ./... | $(GO) run ./deploy/rows SECURITY.md
 	./deploy/fuzz.sh $(FUZZTIME)
 
 docs: # the configuration reference and the JSON Schema, of the docs of package config
