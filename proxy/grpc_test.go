@@ -98,13 +98,13 @@ func rpcSite(t *testing.T) (*site, *rpcApp, func(string) rpc.TestServiceClient) 
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
 	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: fmt.Sprintf(
-		"  - {name: rpc, host: rpc.example.com, body: unlimited, allow: {any_user: true}, upstream: \"h2c://%s\"}\n", l.Addr())})
+		"  - {name: rpc, host: wiki.example.com, path: /grpc.testing.TestService, body: unlimited, allow: {any_user: true}, upstream: \"h2c://%s\"}\n", l.Addr())})
 	address, roots := s.http2(), x509.NewCertPool()
 	roots.AddCert(keys().gateway.Certificate)
 	return s, app, func(c string) rpc.TestServiceClient {
 		t.Helper()
-		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithAuthority("rpc.example.com"), grpc.WithPerRPCCredentials(cookie(c)),
-			grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "rpc.example.com")))
+		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithAuthority("wiki.example.com"), grpc.WithPerRPCCredentials(cookie(c)),
+			grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "wiki.example.com")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +120,7 @@ func TestGRPC(t *testing.T) {
 	s, app, client := rpcSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	ann := client(s.cookie(s.signedIn("ann", s.url("rpc", "/.jitgate/session"))))
+	ann := client(s.cookie(s.signedIn("ann", s.url("wiki", "/.jitgate/session"))))
 
 	var header, trailer metadata.MD
 	if _, err := ann.EmptyCall(ctx, new(rpc.Empty), grpc.Header(&header), grpc.Trailer(&trailer)); err != nil {
@@ -194,7 +194,7 @@ func TestGRPCEnds(t *testing.T) {
 	s, app, client := rpcSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	b := s.signedIn("ann", s.url("rpc", "/.jitgate/session"))
+	b := s.signedIn("ann", s.url("wiki", "/.jitgate/session"))
 	ann := client(s.cookie(b))
 
 	leaving, leave := context.WithCancel(ctx)
@@ -205,7 +205,7 @@ func TestGRPCEnds(t *testing.T) {
 	}
 
 	both := duplex(t, ctx, ann)
-	signOut(t, s, b, s.url("rpc", ""))
+	signOut(t, s, b, s.url("wiki", ""))
 	if _, err := both.Recv(); err == nil || ctx.Err() != nil {
 		t.Errorf("signed out, the stream ends with %v", err)
 	}
