@@ -41,7 +41,7 @@ func runAttacks(t *testing.T, r *rig, attacks []attack) {
 			a.change(t, m)
 			began := time.Now()
 			id, err := r.finish(m)
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 20*time.Second { // it is milliseconds, but on a machine that is busy
 				t.Errorf("took %s", took)
 			}
 			if a.check == accept {
