@@ -34,12 +34,24 @@ func NewTab(t testing.TB, o ...BrowserOption) *Tab {
 // Beside opens one more tab of the same browser.
 func (b *Tab) Beside() *Tab {
 	b.t.Helper()
-	ctx, cancel := chromedp.NewContext(b.ctx)
-	b.t.Cleanup(cancel)
+	return b.another(b.t)
+}
+
+// Apart opens a tab of the same browser that shares no cookies with it, for as long as a
+// test takes.
+func (b *Tab) Apart(t testing.TB) *Tab {
+	t.Helper()
+	return b.another(t, chromedp.WithNewBrowserContext())
+}
+
+func (b *Tab) another(t testing.TB, o ...chromedp.ContextOption) *Tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx, o...)
+	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
-		b.t.Fatalf("opening a tab: %v", err)
+		t.Fatalf("opening a tab: %v", err)
 	}
-	return &Tab{b.t, ctx}
+	return &Tab{t, ctx}
 }
 
 // do runs a step.
