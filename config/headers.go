@@ -61,6 +61,9 @@ var presets = map[string]map[string]string{
 	"mellon": {"Mellon-NAME-ID": FromNameID, "Mellon-IDP": FromIdP},
 }
 
+// linesInstead is what to do about a preset that does not fit.
+const linesInstead = `write the headers that the app wants as lines of "Name: attribute" instead`
+
 // linesOf returns the lines of a preset, with those for each attribute.
 func (r *report) linesOf(key, preset string, attributes []Attribute) map[string]string {
 	lines := maps.Clone(presets[preset])
@@ -68,29 +71,25 @@ func (r *report) linesOf(key, preset string, attributes []Attribute) map[string]
 	if lines == nil || !perAttribute {
 		return lines
 	}
-	squashed := make(map[string]string)
+	inPreset := make(map[string]string)
 	for name := range lines {
-		squashed[squash(name)] = name
+		inPreset[squash(name)] = name
 	}
 	ofAttribute := make(map[string]string)
 	for _, a := range attributes {
 		name := prefix + a.Name
 		s := squash(name)
 		if other, ok := ofAttribute[s]; ok {
-			r.add(key, "has a header for each attribute, and those of %q and %q are the same to some applications; write the headers that the app wants as lines of \"Name: attribute\" instead", other, a.Name)
+			r.add(key, "has a header for each attribute, and those of %q and %q are the same to some applications; "+linesInstead, other, a.Name)
 			continue
 		}
 		ofAttribute[s] = a.Name
-		switch {
-		case !headerName.MatchString(name), reserved(s), strings.HasPrefix(strings.ToLower(name), "sec-"):
-			r.add(key, "has a header for each attribute, and %q cannot be one; write the headers that the app wants as lines of \"Name: attribute\" instead", name)
-		case squashed[s] != "":
-			delete(lines, squashed[s]) // the attribute is what was meant
-			fallthrough
-		default:
-			squashed[s] = name
-			lines[name] = a.Name
+		if !headerName.MatchString(name) || hasMeaning(name) {
+			r.add(key, "has a header for each attribute, and %q cannot be one; "+linesInstead, name)
+			continue
 		}
+		delete(lines, inPreset[s]) // the attribute is what was meant
+		lines[name] = a.Name
 	}
 	return lines
 }
@@ -155,14 +154,19 @@ func variable(header string) string {
 	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(header))
 }
 
+// hasMeaning reports whether a header means something in HTTP, or to the gateway.
+func hasMeaning(name string) bool {
+	return reserved(squash(name)) || strings.HasPrefix(strings.ToLower(name), "sec-")
+}
+
 // checkHeader checks that the gateway may set the header called name.
 func (r *report) checkHeader(key, name string, inPreset map[string]bool) {
-	switch s := squash(name); {
+	switch {
 	case !headerName.MatchString(name):
 		r.add(key, "%q cannot be the name of a header; write letters, digits and -, like X-Department", name)
-	case reserved(s) || strings.HasPrefix(strings.ToLower(name), "sec-"):
+	case hasMeaning(name):
 		r.add(key, "%q has a meaning of its own in HTTP or for the gateway; write another name, like X-Department", name)
-	case inPreset[s]:
+	case inPreset[squash(name)]:
 		r.add(key, "%q is in the preset already; remove the preset, or this", name)
 	}
 }

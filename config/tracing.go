@@ -37,6 +37,25 @@ func (r *report) checkTracing(c *Tracing) {
 	if c == nil {
 		return
 	}
+	r.checkEndpoint(c)
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(c.Headers[name].Reveal()) {
+			r.add(join("tracing.headers", name), "%q and what it names are not a header; write one like Authorization: env:OTLP_AUTHORIZATION", name)
+		}
+	}
+	if !r.has("tracing.service") {
+		c.Service = "jitgate"
+	}
+	if !r.has("tracing.sample") {
+		c.Sample = 1
+	}
+	if !(c.Sample >= 0 && c.Sample <= 1) { // not a number is neither
+		r.add("tracing.sample", "%v is out of bounds; write a share from 0 to 1, like 0.05", c.Sample)
+	}
+}
+
+// checkEndpoint checks where spans are posted to, and what its certificate must come from.
+func (r *report) checkEndpoint(c *Tracing) {
 	const example = "http://127.0.0.1:4318/v1/traces"
 	u, err := url.Parse(c.Endpoint)
 	switch {
@@ -56,19 +75,5 @@ func (r *report) checkTracing(c *Tracing) {
 	} else if r.has("tracing.ca_file") {
 		r.checkClientTLS("tracing", &ClientTLS{CAFile: c.CAFile})
 		r.resolve(&c.CAFile)
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
-		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(c.Headers[name].Reveal()) {
-			r.add(join("tracing.headers", name), "%q and what it names are not a header; write one like Authorization: env:OTLP_AUTHORIZATION", name)
-		}
-	}
-	if !r.has("tracing.service") {
-		c.Service = "jitgate"
-	}
-	if !r.has("tracing.sample") {
-		c.Sample = 1
-	}
-	if !(c.Sample >= 0 && c.Sample <= 1) {
-		r.add("tracing.sample", "%v is out of bounds; write a share from 0 to 1, like 0.05", c.Sample)
 	}
 }
