@@ -71,9 +71,8 @@ type answerMode struct {
 	redirects bool   // what is answered is handed on to the visitor
 }
 
-// decide returns the headers that the app gets with a request: all that there can be,
-// empty where the visitor does not have them, so that nothing of the same name passes
-// the proxy. It returns none where it has answered instead.
+// decide returns the headers that the app gets with a request, none where it has answered
+// instead.
 func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, how answerMode) ([]header, error) {
 	ev.path = asked.URL.EscapedPath()
 	to, err := g.route(asked)
@@ -108,8 +107,21 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 	case !ok:
 		return nil, g.sendToLogin(w, asked, ev, to)
 	}
-	headers := append(make([]header, 0, len(app.names)+2), p.identity...)
-	for _, name := range app.names {
+	headers := g.headersElsewhere(p)
+	if sent := asked.Header["Cookie"]; len(sent) > 0 && how.redirects { // to nginx, a long answer is none
+		rest := http.Header{"Cookie": sent}
+		withoutOurCookies(rest)
+		headers = append(headers, header{"Cookie", []string{strings.Join(rest["Cookie"], "; ")}})
+	}
+	return append(headers, header{"X-Request-Id", []string{ev.id}}), nil
+}
+
+// headersElsewhere returns what says who the visitor is, for an app that another proxy
+// forwards to: all headers that there can be, empty where the visitor does not have them,
+// so that nothing of the same name passes the proxy.
+func (g *Gateway) headersElsewhere(p passage) []header {
+	headers := append(make([]header, 0, len(p.app.names)+2), p.identity...)
+	for _, name := range p.app.names {
 		if !slices.ContainsFunc(p.identity, func(h header) bool { return h.name == name }) {
 			headers = append(headers, header{name, []string{""}})
 		}
@@ -117,12 +129,7 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 	if g.signer != nil {
 		headers = append(headers, header{tokenHeader, []string{strings.Join(p.token, "")}}) // empty on a public path
 	}
-	if sent := asked.Header["Cookie"]; len(sent) > 0 && how.redirects { // to nginx, a long answer is none
-		rest := http.Header{"Cookie": sent}
-		withoutOurCookies(rest)
-		headers = append(headers, header{"Cookie", []string{strings.Join(rest["Cookie"], "; ")}})
-	}
-	return append(headers, header{"X-Request-Id", []string{ev.id}}), nil
+	return headers
 }
 
 // named returns the app of a name.

@@ -38,8 +38,8 @@ type lasting struct {
 // kinds are what lasts. The public one is of nobody, and no session's end ends it.
 var kinds = []string{"/ws", "/events", "/upload", "/rpc/x", "/public/x"}
 
-// lastingSite returns a site whose apps serve what lasts, and an address where they are
-// served by a gateway that lastingAt has yet to make.
+// lastingSite returns a site whose apps serve what lasts, and what lasts there once serve
+// was called.
 func lastingSite(t *testing.T, rdb redis.UniversalClient) (*site, *lasting) {
 	t.Helper()
 	l := &lasting{t: t, ended: make(chan string, 10)}

@@ -27,8 +27,8 @@ type requestBody struct {
 	reading bool
 	ended   bool
 	stalled bool  // nobody waits for the rest of it
-	over    bool  // nor for any of it, since the request may not go on
-	left    bool  // it is no longer for whoever could be told so
+	over    bool  // nor for any of it: the request may not go on
+	left    bool  // whoever called endWith is done with it
 	broken  error // of the first Close: where the body ends is not known
 }
 
