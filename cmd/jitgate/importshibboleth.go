@@ -82,15 +82,7 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 			m.note("authnContextClassRef %s was not carried over: how users sign in is not looked at", class)
 		}
 	}, "SSO")
-	root.all(func(n *node) {
-		switch key := n.attr("key"); {
-		case key == "": // one that holds others, or the certificate of somebody else
-		case m.key == "":
-			m.key, m.cert = key, n.attr("certificate")
-		default:
-			m.note("the key %s: one signs and decrypts; where this one decrypted, put it under saml.rollover", key)
-		}
-	}, "CredentialResolver")
+	m.shibbolethKeys(&root)
 	m.shibbolethMetadata(&root)
 	root.all(func(n *node) { attributeMap = cmp.Or(attributeMap, filepath.Join(folder, n.attr("path"))) }, "AttributeExtractor")
 	root.all(func(n *node) {
@@ -108,6 +100,19 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 		return nil, errors.New("names no metadata of an identity provider")
 	}
 	return m, nil
+}
+
+// shibbolethKeys carries over the key that signs.
+func (m *imported) shibbolethKeys(root *node) {
+	root.all(func(n *node) {
+		switch key := n.attr("key"); {
+		case key == "": // one that holds others, or the certificate of somebody else
+		case m.key == "":
+			m.key, m.cert = key, n.attr("certificate")
+		default:
+			m.note("the key %s: one signs and decrypts; where this one decrypted, put it under saml.rollover", key)
+		}
+	}, "CredentialResolver")
 }
 
 // shibbolethMetadata carries over the sources of metadata.
