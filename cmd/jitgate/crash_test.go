@@ -430,7 +430,7 @@ func seed(t *testing.T) uint64 {
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	s, seed := newCrashSite(t), seed(t)
-	length := time.Minute
+	length := 30 * time.Second
 	if testing.Short() {
 		length = 10 * time.Second
 	}

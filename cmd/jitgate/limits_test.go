@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -239,9 +238,9 @@ func trickle(c net.Conn, more string, stop <-chan struct{}) {
 // address of its own each, and ten times a second, and lets others sign in meanwhile.
 func TestFloods(t *testing.T) {
 	const attackers = 30
-	logins := 50
+	logins := 20
 	if raced {
-		logins = 20
+		logins = 10
 	}
 	deep := "<samlp:Response xmlns:samlp=\"" + samltest.NSProtocol + "\"><ds:Signature xmlns:ds=\"" + samltest.NSSignature + "\"><ds:SignedInfo>" +
 		strings.Repeat("<a>", 500_000) + strings.Repeat("</a>", 500_000) + "</ds:SignedInfo></ds:Signature></samlp:Response>"
@@ -329,12 +328,10 @@ func TestFloods(t *testing.T) {
 			close(stop)
 			all.Wait()
 			slices.Sort(times)
-			p99 := times[int(math.Ceil(float64(len(times))*0.99))-1]
-			peak := gateway.memory(t, "VmHWM")
-			t.Logf("%d posts; a login took %v (median), %v (p99), %v (most); memory %d MiB at its peak",
-				posts.Load(), times[len(times)/2], p99, times[len(times)-1], peak)
-			if bound := 5 * time.Second; p99 > bound && !raced { // against hanging: other tests run beside
-				t.Errorf("p99 of logins %v", p99)
+			longest, peak := times[len(times)-1], gateway.memory(t, "VmHWM")
+			t.Logf("%d posts; a login took %v (median), %v (most); memory %d MiB at its peak", posts.Load(), times[len(times)/2], longest, peak)
+			if longest > 5*time.Second && !raced { // against hanging: other tests run beside
+				t.Errorf("a login took %v", longest)
 			}
 			if peak >= 256 && !raced {
 				t.Errorf("memory of %d MiB, want less than 256", peak)
