@@ -233,11 +233,11 @@ func TestPeopleConsole(t *testing.T) {
 	signIn(tab, "ann")
 	tab.See("#app")
 	paths := append([]string{"/user?directory=acme&id=" + s.userID("bob"), "/ask?do=block&directory=acme&user=" + s.userID("bob")}, consolePaths...)
-	for _, width := range []int64{320, 768, 1440} {
-		for _, dark := range []bool{false, true} {
-			tab.Look(width, dark)
-			for _, path := range paths {
-				tab.Open(s.url("sso", consoleRoot+path))
+	for _, path := range paths {
+		tab.Open(s.url("sso", consoleRoot+path))
+		for _, width := range []int64{320, 768, 1440} {
+			for _, dark := range []bool{false, true} {
+				tab.Look(width, dark)
 				tab.Accessible(fmt.Sprintf("%s at %d, dark: %v", path, width, dark))
 			}
 		}
