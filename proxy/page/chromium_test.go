@@ -75,12 +75,12 @@ func TestChromium(t *testing.T) {
 	}
 	open("kept", "")
 	tab.See("#kept")
-	for _, width := range []int64{320, 768, 1440} {
-		for _, scheme := range []string{"light", "dark"} {
-			tab.Look(width, scheme == "dark")
-			for name := range ordinary() {
+	for name := range ordinary() {
+		open(name, "&lang=en")
+		for _, width := range []int64{320, 768, 1440} {
+			for _, scheme := range []string{"light", "dark"} {
 				what := fmt.Sprintf("%s-%d-%s", strings.ReplaceAll(name, " ", "-"), width, scheme)
-				open(name, "&lang=en")
+				tab.Look(width, scheme == "dark")
 				tab.Accessible(what)
 				tab.Picture(what)
 			}
