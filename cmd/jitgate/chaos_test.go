@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	chaosTime   = 40 * time.Second // each fault happens three times or more
+	chaosTime   = 40 * time.Second
 	chaosPeople = 200
 
 	// chaosPause is about what a visitor waits between two things.
