@@ -3,7 +3,7 @@ package deploy
 import (
 	"os"
 	"os/exec"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -117,12 +117,8 @@ func TestChartLikeManifest(t *testing.T) {
 	}
 	chart, plain := container(render(t)), container(read(t, "kubernetes/gateway.yaml"))
 	for _, key := range []string{"args", "env", "ports", "readinessProbe", "livenessProbe", "startupProbe", "resources", "securityContext", "volumeMounts"} {
-		a, _ := yaml.Marshal(chart[key])
-		b, _ := yaml.Marshal(plain[key])
-		if !slices.Equal(sortedLines(a), sortedLines(b)) {
-			t.Errorf("%s: the chart has\n%sand the manifest\n%s", key, a, b)
+		if !reflect.DeepEqual(chart[key], plain[key]) {
+			t.Errorf("%s: the chart has %v, and the manifest %v", key, chart[key], plain[key])
 		}
 	}
 }
-
-func sortedLines(text []byte) []string { return slices.Sorted(strings.Lines(string(text))) }
