@@ -153,7 +153,7 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	verifying, span := child(ctx, "verify response", trace.SpanKindInternal)
 	span.SetAttributes(attribute.String("jitgate.idp", idp))
 	identity, err := g.idps[idp].Finish(verifying, saml, p.RequestID)
-	endSpan(span, err)
+	endSpan(span, err != nil)
 	if err != nil {
 		return nil, provision.Outcome{}, err
 	}
@@ -161,7 +161,7 @@ func (g *Gateway) accept(ctx context.Context, ev *event, idp, saml string, p pen
 	in := provision.SignIn{IdP: idp, Attributes: sentAttributes(identity), RequestID: ev.id, Client: ev.client}
 	provisioning, span := child(ctx, "provision user", trace.SpanKindInternal)
 	outcome, err := g.users.SignIn(provisioning, in)
-	endSpan(span, err)
+	endSpan(span, err != nil)
 	if err != nil {
 		return nil, outcome, err
 	}

@@ -53,8 +53,9 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		defer g.sockets.Add(-1)
 	}
 	var failed error
+	broken := true // until all of the answer has come: ReverseProxy panics where it does not
 	ctx, asked := g.beginAsking(ctx, p, r.Method)
-	defer func() { endSpan(asked, failed) }()
+	defer func() { endSpan(asked, broken || failed != nil) }()
 	r = r.WithContext(ctx)
 	// ReverseProxy would open a tunnel for any protocol, and what is in the tunnel is
 	// never authorised. It sees no header but what asks for a websocket.
@@ -85,6 +86,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 		ErrorLog:       g.proxyLog,
 	}
 	proxy.ServeHTTP(w, r)
+	broken = false
 	return p.failure(w, ev, failed)
 }
 

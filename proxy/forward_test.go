@@ -526,12 +526,7 @@ func TestUpstreamDown(t *testing.T) {
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSite(t, rdb, setup{})
 		b := s.signedIn("ann", s.url("wiki", "/"))
-		s.upstream.answer(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Length", "100")
-			io.WriteString(w, "ten bytes.")
-			http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		})
+		s.upstream.answer(breakOff)
 		res, err := b.Do(mustRequest(t, s.url("wiki", "/x")))
 		if err == nil {
 			_, err = io.ReadAll(res.Body)

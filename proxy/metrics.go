@@ -201,7 +201,7 @@ func (m redisMeter) done(span trace.Span, begin time.Time, err error) {
 	default:
 		m.redisErr.Inc()
 	}
-	endSpan(span, err)
+	endSpan(span, err != nil)
 }
 
 // failed counts a login that came to nothing.

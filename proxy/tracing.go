@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -23,16 +24,28 @@ func (g *Gateway) beginTrace(r *http.Request, ev *event) *http.Request {
 		return r
 	}
 	ctx := r.Context()
-	sent := inHeaders.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	sent := extract(ctx, r.Header)
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(ev.start)}
 	if peer, ok := parseAddr(r.RemoteAddr); ok && g.trusts(peer) {
 		ctx = sent
 	} else if theirs := trace.SpanContextFromContext(sent); theirs.IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: theirs}))
+		// Their tracestate can be any text of theirs.
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: theirs.WithTraceState(trace.TraceState{})}))
 	}
 	ctx, span := g.tracer.Start(ctx, knownMethod(r.Method), options...)
 	ev.trace = span.SpanContext().TraceID().String()
 	return r.WithContext(ctx)
+}
+
+// extract returns ctx with the trace that headers name. Several traceparent lines name
+// none, as nobody can tell whose is whose; several of tracestate are one list.
+func extract(ctx context.Context, h http.Header) context.Context {
+	if len(h["Traceparent"]) != 1 {
+		return ctx
+	}
+	return inHeaders.Extract(ctx, propagation.MapCarrier{
+		"traceparent": h["Traceparent"][0], "tracestate": strings.Join(h["Tracestate"], ","),
+	})
 }
 
 // endTrace ends the span of a request that is over, by OpenTelemetry's conventions for
@@ -50,7 +63,9 @@ func (g *Gateway) endTrace(r *http.Request, ev *event, status int) {
 		attribute.String("http.request.method", method),
 		attribute.Int("http.response.status_code", status),
 		attribute.String("url.scheme", g.base.Scheme),
-		attribute.String("server.address", ev.host),
+		// One attribute that is not UTF-8, as HTTP/2 lets a host be, would have all the
+		// spans refused that are sent along with it.
+		attribute.String("server.address", strings.ToValidUTF8(ev.host, "\uFFFD")),
 		attribute.String("url.path", cmp.Or(ev.path, r.URL.EscapedPath())),
 		attribute.String("jitgate.app", ev.app),
 		attribute.String("jitgate.outcome", ev.result()),
@@ -59,7 +74,7 @@ func (g *Gateway) endTrace(r *http.Request, ev *event, status int) {
 	if ev.code != "" {
 		span.SetAttributes(attribute.String("error.type", ev.code))
 	}
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError || status < http.StatusBadRequest && ev.code != "" { // it broke off
 		span.SetStatus(codes.Error, "")
 	}
 	span.End()
@@ -87,12 +102,12 @@ func child(ctx context.Context, name string, kind trace.SpanKind) (context.Conte
 // tracerName is what makes our spans.
 const tracerName = "github.com/jitgate/jitgate/proxy"
 
-// endSpan ends a span of [child], of what went wrong where err is not nil. A nil one is none.
-func endSpan(span trace.Span, err error) {
+// endSpan ends a span of [child], of what may have failed. A nil one is none.
+func endSpan(span trace.Span, failed bool) {
 	if span == nil {
 		return
 	}
-	if err != nil {
+	if failed {
 		span.SetStatus(codes.Error, "")
 	}
 	span.End()
@@ -112,12 +127,17 @@ func (g *Gateway) beginAsking(ctx context.Context, p passage, method string) (co
 	return ctx, span
 }
 
-// tellStatus notes the status of an app's answer.
+// tellStatus notes the status of an app's answer, which for those who ask is an error from
+// 400 on.
 func (g *Gateway) tellStatus(ctx context.Context, status int) {
 	if g.tracer == nil {
 		return
 	}
-	trace.SpanFromContext(ctx).SetAttributes(attribute.Int("http.response.status_code", status))
+	span := trace.SpanFromContext(ctx)
+	span.SetAttributes(attribute.Int("http.response.status_code", status))
+	if status >= http.StatusBadRequest {
+		span.SetStatus(codes.Error, "")
+	}
 }
 
 // passOn puts the trace of ctx into what an app is asked with, in the place of what the
