@@ -44,7 +44,7 @@ func assemble(cfg *config.Config, log *zap.Logger) (*gateway, error) {
 	}
 	g := &gateway{cfg: cfg, log: log, rdb: rdb, reloads: make(chan chan error), ending: make(chan struct{})}
 	g.close = func() {
-		flush(g.spans)
+		flush(g.spans, log)
 		closeRedis()
 	}
 	switch t := cfg.TLS; {

@@ -9,10 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
@@ -211,5 +215,63 @@ func TestTracingNowhere(t *testing.T) {
 	g.signIn(t)
 	if code := g.stop(); code != 0 || !strings.Contains(g.stderr.String(), "spans not sent") {
 		t.Errorf("exit status %d, and the log is\n%s", code, g.stderr.String())
+	}
+}
+
+// Spans, and the secret that goes along, are sent where the configuration says and nowhere
+// else, whatever the environment says and whatever is answered there.
+func TestTracingNowhereElse(t *testing.T) {
+	t.Setenv("TEST_OTLP", "S3CRET")
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s was asked elsewhere, with %q", r.URL, r.Header)
+	}))
+	t.Cleanup(elsewhere.Close)
+	var sent atomic.Pointer[http.Header]
+	redirecting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent.Store(&r.Header)
+		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(redirecting.Close)
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, testenv.SelfSigned("localhost").CertPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"ENDPOINT": elsewhere.URL, "TRACES_ENDPOINT": elsewhere.URL, "HEADERS": "x=1", "PROTOCOL": "http/json", "COMPRESSION": "gzip",
+		"CERTIFICATE": authority, "TIMEOUT": "1",
+	} {
+		t.Setenv("OTEL_EXPORTER_OTLP_"+name, value)
+	}
+	t.Setenv("OTEL_TRACES_SAMPLER", "always_off")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "a=b,")
+	idp := localIdP(t)
+	config := fmt.Sprintf("tracing: {endpoint: %q, headers: {X-Api-Key: \"env:TEST_OTLP\"}}\n", redirecting.URL+"/v1/traces") + oneIdP
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	introduceSP(t, idp, g.file)
+	g.signIn(t)
+	if code := g.stop(); code != 0 || !strings.Contains(g.stderr.String(), "spans not sent") {
+		t.Errorf("exit status %d, and the log is\n%s", code, g.stderr.String())
+	}
+	if h := sent.Load(); h == nil || h.Get("X-Api-Key") != "S3CRET" || h.Get("X") != "" || h.Get("Content-Type") != "application/x-protobuf" || h.Get("Content-Encoding") != "" {
+		t.Errorf("sent was %v", h)
+	}
+}
+
+// Where whoever takes spans never answers, the gateway ends in time, and says what was lost.
+func TestTracingHangs(t *testing.T) {
+	t.Parallel()
+	done := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done }))
+	t.Cleanup(hanging.Close)
+	t.Cleanup(func() { close(done) })
+	idp := localIdP(t)
+	config := fmt.Sprintf("tracing: {endpoint: %q}\n", hanging.URL+"/v1/traces") + oneIdP
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	introduceSP(t, idp, g.file)
+	g.signIn(t)
+	begin := time.Now()
+	code := g.stop()
+	if took := time.Since(begin); code != 0 || took > flushTime+2*time.Second || !strings.Contains(g.stderr.String(), "spans not sent") {
+		t.Errorf("exit status %d after %v, and the log is\n%s", code, took, g.stderr.String())
 	}
 }
