@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -88,11 +89,98 @@ func checksum(text string) string {
 // What cannot be right is refused before anything is installed.
 func TestChartRefuses(t *testing.T) {
 	t.Parallel()
-	for _, set := range []string{`config.base_url=null`, `config.base_url="http://sso.example.com"`, `config.admin.listen=null`, `replica=3`, `protect=[{"name": "a"}]`, `image.tag=1`} {
-		if out, err := helm(t, "template", "jitgate", "helm", "-f", "helm/ci/all-values.yaml", "--set-json", set); err == nil || !strings.Contains(out, "values don't meet the specifications of the schema") {
-			t.Errorf("%s: %v\n%s", set, err, out)
+	refused := func(want string, set ...string) {
+		t.Helper()
+		args := []string{"template", "jitgate", "helm", "-f", "helm/ci/all-values.yaml"}
+		for _, s := range set {
+			args = append(args, "--set-json", s)
+		}
+		if out, err := helm(t, args...); err == nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, want %q\n%s", set, err, want, out)
 		}
 	}
+	for _, set := range []string{
+		`config.base_url=null`, `config.base_url="http://sso.example.com"`, `config.admin.listen=null`, `replica=3`, `protect=[{"name": "a"}]`, `image.tag=1`,
+		// Where neither the service nor the kubelet reaches it.
+		`config.listen="127.0.0.1:8080"`, `config.admin.listen="127.0.0.1:9090"`, `config.admin.listen="[::1]:9090"`,
+		`files={"a/b": "x"}`, `files={"jitgate.yaml": "x"}`,
+		`image.repository="jitgate@sha256:0"`, `image.digest="latest"`,
+		`env=[{"name": "A", "value": 1}]`, `podAnnotations={"a": 1}`, `ingress.annotations={"a": true}`,
+		`protect=[{"name": "My App", "namespace": "a", "podSelector": {"matchLabels": {"a": "b"}}}]`,
+		`disruptionBudget.minAvailable="most"`, `disruptionBudget.minAvailable=-1`,
+	} {
+		refused("values don't meet the specifications of the schema", set)
+	}
+	refused("autoscaling.max: 2 is less than min, which is 3", "autoscaling.min=3", "autoscaling.max=2")
+	for _, set := range [][]string{
+		{"autoscaling.enabled=false", "replicas=1"}, {"autoscaling.min=1"}, {"disruptionBudget.minAvailable=2"}, {`disruptionBudget.minAvailable="100%"`},
+	} {
+		refused("which no node could be drained of", set...)
+	}
+	for _, url := range []string{`"https://[::1]:8443"`, `"https://192.0.2.1"`} {
+		refused("has an address for a host", "config.base_url="+url)
+	}
+	refused("one name comes twice", `protect=[{"name": "a", "namespace": "a", "podSelector": {"b": {}}}, {"name": "a", "namespace": "a", "podSelector": {"c": {}}}]`)
+}
+
+// Names and values that are odd make objects that are good, and say the same.
+func TestChartOddValues(t *testing.T) {
+	t.Parallel()
+	for _, release := range []string{"sso", "123", "1e5", "true", "a.b", "jitgate.2", strings.Repeat("long-", 10) + "abc"} {
+		out, err := helm(t, "template", release, "helm", "--namespace", "456", "-f", "helm/ci/all-values.yaml")
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", release, err, out)
+		}
+		_, out, _ = strings.Cut(out, "---\n")
+		for _, o := range documents(t, out) {
+			name := o.Metadata.Name
+			if o.Kind == "Service" && !regexp.MustCompile("^[a-z][-a-z0-9]{0,61}[a-z0-9]$").MatchString(name) {
+				t.Errorf("release %s: a service called %q", release, name)
+			}
+			if o.Metadata.Labels["app.kubernetes.io/instance"] != any(release) {
+				t.Errorf("release %s: %s %s is labelled %v", release, o.Kind, name, o.Metadata.Labels)
+			}
+		}
+		checkSchemas(t, "release "+release, out)
+	}
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	tag := "v1_" + strings.Repeat("x", 59) + "-" + strings.Repeat("y", 60)
+	text := render(t, `image.digest="`+digest+`"`, `image.tag="`+tag+`"`, `config.drain="1m30s"`, `podAnnotations={"prometheus.io/scrape": "false", "a": "{{ .x }}\"\n"}`,
+		`config.apps=[{"name": "a", "host": "Wiki.Example.com", "upstream": "http://a"}, {"name": "b", "upstream": "http://{{ b }}"}]`, `config.base_url="https://sso.example.com:8443"`,
+		`files={"a": "{{ .x }} \"'\n\t: é"}`, `config.listen="[::]:8443"`, `config.admin.listen="0.0.0.0:9091"`)
+	checkSchemas(t, "odd values", text)
+	for _, want := range []string{
+		`image: "jitgate@` + digest + `"`, "terminationGracePeriodSeconds: 130", `prometheus.io/scrape: "false"`, `- host: "sso.example.com"`, `- host: "wiki.example.com"`,
+		`version: "v1_` + strings.Repeat("x", 59) + `"`, "containerPort: 8443", "containerPort: 9091", `http://{{ b }}`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %s in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, `prometheus.io/scrape: "true"`) {
+		t.Error("one annotation comes twice")
+	}
+}
+
+// A document is an object of Kubernetes, as far as its names go.
+type document struct {
+	Kind     string
+	Metadata struct {
+		Name   string
+		Labels map[string]any
+	}
+}
+
+func documents(t *testing.T, text string) (all []document) {
+	t.Helper()
+	for one := range strings.SplitSeq(text, "\n---\n") {
+		var d document
+		if err := yaml.Unmarshal([]byte(one), &d); err != nil {
+			t.Fatalf("%v\n%s", err, one)
+		}
+		all = append(all, d)
+	}
+	return all
 }
 
 // The chart and the plain manifest give jitgate the same.
