@@ -258,9 +258,9 @@ func (a *app) join(values []string) string {
 		return strings.Join(escaped, ";")
 	case a.encodes:
 		return strings.Join(values, ",")
-	case a.preset == "grafana" && slices.ContainsFunc(values, func(v string) bool { return strings.ContainsAny(v, ", []") }):
-		// Grafana would split these at spaces too, and decodes nothing; what begins with [
-		// it reads as JSON.
+	case a.preset == "grafana" && slices.ContainsFunc(values, func(v string) bool { return strings.ContainsAny(v, ", []\"%") }):
+		// Grafana would split these at spaces too, takes quotes away, and decodes nothing;
+		// what begins with [ it reads as JSON.
 		list, _ := json.Marshal(values) // texts always can be
 		return string(list)
 	}

@@ -3,6 +3,8 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -239,5 +241,33 @@ func TestPresets(t *testing.T) {
 				t.Errorf("%s is not %q", name, value)
 			}
 		})
+	}
+}
+
+// What Grafana makes of the header are the groups, whatever is in their names: it reads
+// what begins with [ as JSON, and else splits at spaces and commas but within quotes,
+// which it takes away.
+func TestGroupsForGrafana(t *testing.T) {
+	t.Parallel()
+	item := regexp.MustCompile(`"[^"]+"|[^,\t\n\v\f\r ]+`)
+	read := func(header string) (groups []string) {
+		if strings.HasPrefix(header, "[") {
+			if err := json.Unmarshal([]byte(header), &groups); err != nil {
+				t.Errorf("%s: %v", header, err)
+			}
+			return groups
+		}
+		for _, group := range item.FindAllString(header, -1) {
+			groups = append(groups, strings.Trim(group, `"`))
+		}
+		return groups
+	}
+	for _, groups := range [][]string{
+		{"admins"}, {"a", "b"}, {"a b"}, {"a,b", "c"}, {"[a"}, {"[]"}, {`"admins"`}, {`a"`, `b"`}, {"100%"}, {"a%2Cb"}, {`a\`, "b"}, {"Ä<&>"},
+	} {
+		header := (&app{preset: "grafana"}).join(groups)
+		if got := read(header); !slices.Equal(got, groups) {
+			t.Errorf("of %q, sent as %s, Grafana makes %q", groups, header, got)
+		}
 	}
 }
