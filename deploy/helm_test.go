@@ -102,7 +102,7 @@ func TestChartRefuses(t *testing.T) {
 	for _, set := range []string{
 		`config.base_url=null`, `config.base_url="http://sso.example.com"`, `config.admin.listen=null`, `replica=3`, `protect=[{"name": "a"}]`, `image.tag=1`,
 		// Where neither the service nor the kubelet reaches it.
-		`config.listen="127.0.0.1:8080"`, `config.admin.listen="127.0.0.1:9090"`, `config.admin.listen="[::1]:9090"`,
+		`config.listen="127.0.0.1:8080"`, `config.admin.listen="127.0.0.1:9090"`, `config.admin.listen="[::1]:9090"`, `config.ext_authz={"listen": "localhost:9191"}`,
 		`files={"a/b": "x"}`, `files={"jitgate.yaml": "x"}`,
 		`image.repository="jitgate@sha256:0"`, `image.digest="latest"`,
 		`env=[{"name": "A", "value": 1}]`, `podAnnotations={"a": 1}`, `ingress.annotations={"a": true}`,
@@ -159,6 +159,21 @@ func TestChartOddValues(t *testing.T) {
 	}
 	if strings.Contains(text, `prometheus.io/scrape: "true"`) {
 		t.Error("one annotation comes twice")
+	}
+}
+
+// Envoy reaches what answers it, where there is something.
+func TestChartExtAuthz(t *testing.T) {
+	t.Parallel()
+	text := render(t, `config.ext_authz={"listen": ":9191"}`)
+	checkSchemas(t, "ext_authz", text)
+	for _, want := range []string{"{name: ext-authz, containerPort: 9191}", "{name: ext-authz, port: 9191, ", "- ports: [{port: http}, {port: ext-authz}]"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %s in\n%s", want, text)
+		}
+	}
+	if text := render(t); strings.Contains(text, "ext-authz") {
+		t.Errorf("without it, there is\n%s", text)
 	}
 }
 
