@@ -1,6 +1,6 @@
 GO ?= go
 
-FUZZTIME ?= 30s
+FUZZTIME ?= 20s
 
 .PHONY: build test docs fuzz mutants bench pgo clean
 
