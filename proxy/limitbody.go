@@ -99,6 +99,9 @@ func (b *requestBody) endWith(ctx context.Context) (left func()) {
 		return func() {}
 	}
 	stop := context.AfterFunc(ctx, func() {
+		if context.Cause(ctx) == context.Canceled {
+			return // by the server, which could not read on: that says more
+		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if !b.left && !b.ended {
