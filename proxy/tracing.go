@@ -13,6 +13,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+// tracerName is what makes our spans.
+const tracerName = "github.com/jitgate/jitgate/proxy"
+
 // inHeaders reads and writes the headers of a trace (W3C Trace Context).
 var inHeaders propagation.TraceContext
 
@@ -99,9 +102,6 @@ func child(ctx context.Context, name string, kind trace.SpanKind) (context.Conte
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, name, trace.WithSpanKind(kind))
 }
 
-// tracerName is what makes our spans.
-const tracerName = "github.com/jitgate/jitgate/proxy"
-
 // endSpan ends a span of [child], of what may have failed. A nil one is none.
 func endSpan(span trace.Span, failed bool) {
 	if span == nil {
@@ -118,9 +118,10 @@ func (g *Gateway) beginAsking(ctx context.Context, p passage, method string) (co
 	if g.tracer == nil {
 		return ctx, nil
 	}
-	ctx, span := child(ctx, knownMethod(method), trace.SpanKindClient)
+	method = knownMethod(method)
+	ctx, span := child(ctx, method, trace.SpanKindClient)
 	span.SetAttributes(
-		attribute.String("http.request.method", knownMethod(method)),
+		attribute.String("http.request.method", method),
 		attribute.String("server.address", p.app.upstream.Hostname()),
 		attribute.String("jitgate.app", p.app.name),
 	)

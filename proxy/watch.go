@@ -9,7 +9,7 @@ import (
 	"github.com/jitgate/jitgate/proxy/session"
 )
 
-// watchEvery is how often an open websocket's session is looked at again.
+// watchEvery is how often the session of what lasts is looked at again.
 const watchEvery = 30 * time.Second
 
 // watchFrom is how long any other request may take before its session is watched too.
