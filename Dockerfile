@@ -1,7 +1,6 @@
 # The image holds the program, the certificate authorities, and a place for the
 # admin socket: no shell, no package manager, nothing that runs as root. Mount the
 # configuration and what it names at /etc/jitgate.
-
 #
 # The same source makes the same program, byte for byte, by the same Go: where it matters
 # from when an image is, pass --build-arg GO_IMAGE=golang@sha256:… of the one that you
