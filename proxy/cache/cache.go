@@ -7,6 +7,7 @@
 package cache
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 )
@@ -30,6 +31,7 @@ type Cache[O comparable, V any] struct {
 	bytes   int64
 	byKey   map[string]*entry[O, V]
 	byOwner map[O]*entry[O, V] // the first one, which leads to the others
+	all     []*entry[O, V]     // in any order, to take some at random
 }
 
 type entry[O comparable, V any] struct {
@@ -39,6 +41,7 @@ type entry[O comparable, V any] struct {
 	bytes      int64
 	used       atomic.Uint64 // the clock then
 	next, prev *entry[O, V]  // of the same owner
+	at         int           // in all
 }
 
 // New returns a cache of at most so many entries, and of so many bytes by what Put is
@@ -92,6 +95,8 @@ func (c *Cache[O, V]) Put(key string, owner O, value V, bytes int, since uint64)
 	}
 	e.used.Store(c.clock.Add(1))
 	c.byKey[key] = e
+	e.at = len(c.all)
+	c.all = append(c.all, e)
 	if first := c.byOwner[owner]; first != nil {
 		e.next, first.prev = first, e
 	}
@@ -129,31 +134,31 @@ func (c *Cache[O, V]) Size() (entries int, bytes int64) {
 	return len(c.byKey), c.bytes
 }
 
-// shrink makes room until the limits are kept; not by what is new.
+// shrink makes room until the limits are kept; not by what is new. It does not go by
+// the order of a map: a range begins at a random place, but what it comes to next are
+// neighbors, and where many went lately, those left are all new.
 func (c *Cache[O, V]) shrink(fresh *entry[O, V]) {
-	for len(c.byKey) > c.entries || c.bytes > c.limit {
+	for len(c.all) > 0 && (len(c.all) > c.entries || c.bytes > c.limit) {
 		var oldest *entry[O, V]
-		seen := 0
-		for _, e := range c.byKey { // which Go begins anywhere
-			if e == fresh {
-				continue
-			}
-			if oldest == nil || e.used.Load() < oldest.used.Load() {
+		for range samples {
+			e := c.all[rand.IntN(len(c.all))]
+			if e != fresh && (oldest == nil || e.used.Load() < oldest.used.Load()) {
 				oldest = e
 			}
-			if seen++; seen == samples {
-				break
-			}
 		}
-		if oldest == nil {
-			return
+		if oldest != nil {
+			c.remove(oldest)
 		}
-		c.remove(oldest)
 	}
 }
 
 func (c *Cache[O, V]) remove(e *entry[O, V]) {
 	delete(c.byKey, e.key)
+	last := len(c.all) - 1
+	c.all[e.at] = c.all[last]
+	c.all[e.at].at = e.at
+	c.all[last] = nil
+	c.all = c.all[:last]
 	c.bytes -= e.bytes
 	if e.next != nil {
 		e.next.prev = e.prev
