@@ -1,10 +1,13 @@
 package deploy
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +51,14 @@ var least = []string{
 	"podMonitor.enabled=false", "protect=[]", "env=[]", `config.redis={"embedded": true}`,
 }
 
+// beside are values that have jitgate be the sidecar of an app.
+var beside = []string{
+	`sidecarOf=[{"name": "wiki", "image": "wiki:1", "volumeMounts": [{"name": "app", "mountPath": "/run/app"}], "resources": {"requests": {"cpu": "1"}},
+		"securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}}}]`,
+	`config.apps=[{"name": "wiki", "upstream": "unix:/run/app/app.sock", "allow": {"any_user": true}}]`,
+	`volumes=[{"name": "acme", "persistentVolumeClaim": {"claimName": "acme"}}]`, `volumeMounts=[{"name": "acme", "mountPath": "/var/lib/jitgate"}]`,
+}
+
 // TestChart has the chart be good for Helm, and what it makes for Kubernetes.
 func TestChart(t *testing.T) {
 	t.Setenv("JITGATE_REDIS_PASSWORD", "x")
@@ -58,8 +69,9 @@ func TestChart(t *testing.T) {
 		set  []string
 		want int // objects
 	}{
-		"all":   {nil, 10},
-		"least": {least, 4},
+		"all":     {nil, 10},
+		"least":   {least, 4},
+		"sidecar": {append([]string{"protect=[]"}, beside...), 8},
 	} {
 		text := render(t, c.set...)
 		objects := manifests(t, "chart: "+name, text)
@@ -107,6 +119,7 @@ func TestChartRefuses(t *testing.T) {
 		`image.repository="jitgate@sha256:0"`, `image.digest="latest"`,
 		`env=[{"name": "A", "value": 1}]`, `podAnnotations={"a": 1}`, `ingress.annotations={"a": true}`,
 		`protect=[{"name": "My App", "namespace": "a", "podSelector": {"matchLabels": {"a": "b"}}}]`,
+		`sidecarOf=[{"name": "wiki"}]`, `sidecarOf=[{"name": "jitgate", "image": "a"}]`, `volumes=[{"name": "keys", "emptyDir": {}}]`,
 		`disruptionBudget.minAvailable="most"`, `disruptionBudget.minAvailable=-1`,
 	} {
 		refused("values don't meet the specifications of the schema", set)
@@ -120,6 +133,7 @@ func TestChartRefuses(t *testing.T) {
 	for _, url := range []string{`"https://[::1]:8443"`, `"https://192.0.2.1"`} {
 		refused("has an address for a host", "config.base_url="+url)
 	}
+	refused("sidecarOf: wiki has no resources.requests.cpu", `sidecarOf=[{"name": "wiki", "image": "a"}]`)
 	refused("one name comes twice", `protect=[{"name": "a", "namespace": "a", "podSelector": {"b": {}}}, {"name": "a", "namespace": "a", "podSelector": {"c": {}}}]`)
 }
 
@@ -201,7 +215,7 @@ func documents(t *testing.T, text string) (all []document) {
 // The chart and the plain manifest give jitgate the same.
 func TestChartLikeManifest(t *testing.T) {
 	t.Parallel()
-	container := func(text string) (c map[string]any) {
+	containers := func(text string) []map[string]any {
 		for document := range strings.SplitSeq(text, "\n---\n") {
 			var d struct {
 				Kind string
@@ -212,16 +226,44 @@ func TestChartLikeManifest(t *testing.T) {
 				}
 			}
 			if err := yaml.Unmarshal([]byte(document), &d); err == nil && d.Kind == "Deployment" {
-				return d.Spec.Template.Spec.Containers[0]
+				return d.Spec.Template.Spec.Containers
 			}
 		}
 		t.Fatal("no deployment")
 		return nil
 	}
-	chart, plain := container(render(t)), container(read(t, "kubernetes/gateway.yaml"))
-	for _, key := range []string{"args", "env", "ports", "readinessProbe", "livenessProbe", "startupProbe", "resources", "securityContext", "volumeMounts"} {
-		if !reflect.DeepEqual(chart[key], plain[key]) {
-			t.Errorf("%s: the chart has %v, and the manifest %v", key, chart[key], plain[key])
+	same := func(chart, plain map[string]any, keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			if !reflect.DeepEqual(chart[key], plain[key]) {
+				t.Errorf("%s: the chart has %v, and the manifest %v", key, chart[key], plain[key])
+			}
 		}
+	}
+	alone := containers(render(t))
+	if len(alone) != 1 {
+		t.Fatalf("%d containers, want jitgate alone", len(alone))
+	}
+	same(alone[0], containers(read(t, "kubernetes/gateway.yaml"))[0],
+		"args", "env", "ports", "readinessProbe", "livenessProbe", "startupProbe", "resources", "securityContext", "volumeMounts")
+
+	// As a sidecar, it has the app beside it, and a folder with it.
+	plain := containers(read(t, "kubernetes/sidecar.yaml"))
+	app := maps.Clone(plain[0])
+	app["volumeMounts"] = []any{map[string]any{"name": "app", "mountPath": "/run/app"}}
+	given, err := json.Marshal([]any{app})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chart := containers(render(t, "sidecarOf="+string(given), "autoscaling.enabled=false"))
+	if len(chart) != 2 {
+		t.Fatalf("%d containers, want jitgate and the app", len(chart))
+	}
+	same(chart[0], plain[1], "args", "env", "ports", "readinessProbe", "livenessProbe", "securityContext")
+	if mounts, _ := chart[0]["volumeMounts"].([]any); !slices.ContainsFunc(mounts, func(m any) bool { return reflect.DeepEqual(m, app["volumeMounts"].([]any)[0]) }) {
+		t.Errorf("jitgate has %v mounted, not the folder that it shares with the app", mounts)
+	}
+	for key := range app {
+		same(chart[1], app, key)
 	}
 }

@@ -48,6 +48,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $v.ingress.enabled (regexMatch "^(\\[.*|[0-9.]+)$" (include "jitgate.host" $v.config.base_url)) }}
 {{- fail (printf "ingress: %q has an address for a host, which no ingress can have; write a name" $v.config.base_url) }}
 {{- end }}
+{{- range $v.sidecarOf }}
+{{- if and $v.autoscaling.enabled (not (dig "resources" "requests" "cpu" "" .)) }}
+{{- fail (printf "sidecarOf: %s has no resources.requests.cpu, without which nothing is scaled; write it, or autoscaling.enabled: false" .name) }}
+{{- end }}
+{{- end }}
 {{- $protected := list }}
 {{- range $v.protect }}{{ $protected = append $protected (printf "%s/%s" .namespace .name) }}{{ end }}
 {{- if ne (len $protected) (len (uniq $protected)) }}
