@@ -75,6 +75,12 @@ type App struct {
 	// Headers say who the visitor is. Default: {preset: forwarded}.
 	Headers Headers `yaml:"headers"`
 
+	// Endpoint is the path below which the app has links for signing in and out, where it
+	// was behind another program before: Login and Logout with the preset shibboleth,
+	// login and logout with mellon. They lead to the gateway's own, for all apps of the
+	// host. Default: /Shibboleth.sso or /mellon, none with other presets.
+	Endpoint string `yaml:"endpoint"`
+
 	// Body is the longest body of a request to it, or unlimited. Default: that of
 	// limits.body.
 	Body Size `yaml:"body"`
@@ -144,6 +150,7 @@ func (r *report) checkApps(c *Config, n names) {
 			}
 		}
 		r.checkHeaders(key+".headers", &a.Headers, c.Attributes, n)
+		r.checkLinks(key+".endpoint", a)
 		r.size(key+".body", &a.Body, c.Limits.Body, 1<<10, Unlimited)
 	}
 }
@@ -206,6 +213,24 @@ func (r *report) checkHealth(key string, a *App) {
 		r.add(key, "is for an app with several upstreams; write those, or remove this")
 	case !canonical(a.Health):
 		r.add(key, "%q is not a path with one spelling; write one like /healthz", a.Health)
+	}
+}
+
+// endpoints are the paths that links for signing in and out begin with, by preset.
+var endpoints = map[string]string{"shibboleth": "/Shibboleth.sso", "mellon": "/mellon"}
+
+// checkLinks checks the endpoint of an app, and fills in its default.
+func (r *report) checkLinks(key string, a *App) {
+	usual := endpoints[a.Headers.Preset]
+	switch {
+	case !r.has(key):
+		a.Endpoint = usual
+	case usual == "":
+		r.add(key, "is for the presets shibboleth and mellon; write one of them in headers, or remove this")
+	case !canonical(a.Endpoint) || strings.HasSuffix(a.Endpoint, "/"):
+		r.add(key, "%q is not a path with one spelling; write one like %s, without / at its end", a.Endpoint, usual)
+	case ours(a.Endpoint):
+		r.add(key, "%q is the gateway's own; write another, like %s", a.Endpoint, usual)
 	}
 }
 

@@ -14,9 +14,10 @@ type Headers struct {
 	// -Entitlements. remote-user: Remote-User, -Email, -Name and -Groups. grafana:
 	// X-WEBAUTH-USER, -EMAIL, -NAME and -GROUPS. shibboleth: each attribute under its own
 	// name, with isMemberOf, entitlement, Remote-User and Shib-Identity-Provider, as with
-	// ShibUseHeaders. mellon: each attribute as Mellon-NAME, and its values as
-	// Mellon-NAME-0 and so on, with Mellon-NAME-ID and Mellon-IDP. A name is the
-	// attribute displayName. Default: forwarded where no other header is named, else none.
+	// ShibUseHeaders: empty where there is no value. mellon: each attribute as
+	// Mellon-NAME, and its values as Mellon-NAME-0 and so on, with Mellon-NAME-ID and
+	// Mellon-IDP. A name is the attribute displayName. Default: forwarded where no other
+	// header is named, else none.
 	Preset string `yaml:"preset" oneof:"forwarded remote-user grafana shibboleth mellon"`
 
 	// Encode has each value percent-encoded as in a URL (RFC 3986, section 2.1), for
@@ -43,6 +44,8 @@ const (
 	FromInstant = "@instant" // when the user proved who they are
 	FromContext = "@context" // how they did
 	FromIndex   = "@index"   // what the identity provider calls the session
+	FromEnd     = "@end"     // when the session ends at the latest
+	FromHandler = "@handler" // the URL of the app's endpoint
 )
 
 // presets are the lines of those that are always the same.
@@ -56,7 +59,7 @@ var presets = map[string]map[string]string{
 	"shibboleth": {
 		"Remote-User": "userName", "isMemberOf": "groups", "entitlement": "entitlements",
 		"Shib-Identity-Provider": FromIdP, "Shib-Session-ID": FromSession, "Shib-Session-Index": FromIndex, "Shib-Authentication-Instant": FromInstant,
-		"Shib-Authentication-Method": FromContext, "Shib-AuthnContext-Class": FromContext,
+		"Shib-Authentication-Method": FromContext, "Shib-AuthnContext-Class": FromContext, "Shib-Session-Expires": FromEnd, "Shib-Handler": FromHandler,
 	},
 	"mellon": {"Mellon-NAME-ID": FromNameID, "Mellon-IDP": FromIdP},
 }

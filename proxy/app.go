@@ -23,6 +23,7 @@ type app struct {
 	allow    config.Allow
 	idps     []string        // whose users may use it; none: all
 	public   []string        // exact paths, or with a slash at the end all below
+	handler  string          // URL of its endpoint, "" if it has none
 	preset   string          // of headers
 	encodes  bool            // values are percent-encoded
 	lines    []namedValue    // what tells the app who the visitor is
@@ -61,6 +62,9 @@ func newApps(cfg *config.Config, up upstreams) (map[string][]*app, error) {
 		a.squashed = make(map[string]bool)
 		for _, name := range a.names {
 			a.squashed[string(squash(nil, name))] = true
+		}
+		if c.Endpoint != "" {
+			a.handler = originOf(cfg.Base(), c.Host) + c.Endpoint
 		}
 		hosts[c.Host] = append(hosts[c.Host], a)
 	}

@@ -83,6 +83,12 @@ func (g *Gateway) decide(w http.ResponseWriter, asked *http.Request, ev *event, 
 	if isOwn(to.path) {
 		return nil, notFound() // the app never sees such a path
 	}
+	if l, ok := g.links[to.host][to.path]; ok {
+		if !how.redirects { // 401 would lead back here, without end
+			return nil, notFound()
+		}
+		return nil, g.follow(w, asked, to.host, l)
+	}
 	app, ok := find(g.apps[to.host], to.path)
 	if how.app != "" {
 		app, ok = named(g.apps[to.host], how.app)

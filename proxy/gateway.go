@@ -73,6 +73,7 @@ type Options struct {
 type Gateway struct {
 	base    *url.URL          // origin of our own pages
 	apps    map[string][]*app // by host, base's included
+	links   links
 	idps    map[string]idp
 	asking  discovery
 	pages   *page.Set
@@ -187,7 +188,7 @@ func build(o Options, s *shared) (*Gateway, error) {
 		return nil, fmt.Errorf("logging: %w", err)
 	}
 	g := &Gateway{
-		base: base, apps: apps, idps: make(map[string]idp), trusted: o.Config.TrustedProxies, limits: o.Config.Limits,
+		base: base, apps: apps, links: newLinks(o.Config), idps: make(map[string]idp), trusted: o.Config.TrustedProxies, limits: o.Config.Limits,
 		cfg: o.Config, users: o.Users, redis: o.Redis, tls: o.TLS, shared: s,
 		logs: logs{
 			log: o.Log, requests: o.Log.Named("request"), logins: o.Log.Named("login"), audits: o.Log.Named("audit"), proxyLog: proxyLog,
@@ -294,6 +295,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, ev *event) error
 	if isOwn(to.path) {
 		return g.serveOwn(w, r, ev, to)
 	}
+	if l, ok := g.links[to.host][to.path]; ok {
+		return g.follow(w, r, to.host, l)
+	}
 	app, ok := find(g.apps[to.host], to.path)
 	if !ok {
 		return notFound()
@@ -374,20 +378,12 @@ func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, ev *event,
 	return nil
 }
 
-// origin returns the origin under which visitors reach one of our hosts: that
-// of base_url with another host.
-func (g *Gateway) origin(host string) string {
-	return g.base.Scheme + "://" + g.hostport(host)
-}
+// origin returns the origin under which visitors reach one of our hosts.
+func (g *Gateway) origin(host string) string { return originOf(g.base, host) }
 
 // hostport returns host with the port of base_url, as visitors' browsers have it
 // in Host. What a client sends as a port is not passed on.
-func (g *Gateway) hostport(host string) string {
-	if port := g.base.Port(); port != "" {
-		return bracket(host) + ":" + port
-	}
-	return bracket(host)
-}
+func (g *Gateway) hostport(host string) string { return hostportOf(g.base, host) }
 
 // loginURL returns where to sign in on a host, to come back to rd.
 func (g *Gateway) loginURL(host, rd string) string {

@@ -122,6 +122,7 @@ func (s nameSet) mayPass(name string) bool {
 type namedValue struct {
 	name, attribute string
 	multiple        bool
+	always          bool // it is sent where there is no value too, empty
 }
 
 // namedValues returns the lines of an app in a fixed order.
@@ -132,7 +133,9 @@ func namedValues(h config.Headers, attributes []config.Attribute) []namedValue {
 	}
 	var lines []namedValue
 	for name, attribute := range h.Lines {
-		lines = append(lines, namedValue{http.CanonicalHeaderKey(name), attribute, multiple[attribute]})
+		_, own := h.Set[name]
+		always := h.Preset == "shibboleth" && !own
+		lines = append(lines, namedValue{http.CanonicalHeaderKey(name), attribute, multiple[attribute], always})
 	}
 	slices.SortFunc(lines, func(a, b namedValue) int { return strings.Compare(a.name, b.name) })
 	return lines
@@ -143,10 +146,11 @@ type person struct {
 	provision.User
 	session session.Record
 	issuer  string // entity ID of the identity provider
+	handler string // URL of the app's endpoint
 }
 
 // identity returns the headers that tell the app who the visitor is. What a user does
-// not have is not sent, not even empty.
+// not have is not sent, not even empty, unless the preset has it so.
 func (a *app) identity(p person) []header {
 	var headers []header
 	add := func(name, value string) {
@@ -154,15 +158,18 @@ func (a *app) identity(p person) []header {
 			headers = append(headers, header{name, []string{value}})
 		}
 	}
+	p.handler = a.handler
 	for _, line := range a.lines {
 		values := p.values(line.attribute)
-		if a.encodes {
+		if a.encodes && !(a.preset == "shibboleth" && strings.HasPrefix(line.attribute, "@")) { // which encodes attributes alone
 			values = slices.Clone(values)
 			for i, v := range values {
 				values[i] = percentEncode(v)
 			}
 		}
 		switch {
+		case len(values) == 0 && line.always:
+			headers = append(headers, header{line.name, []string{""}})
 		case len(values) == 0:
 		case a.preset == "mellon" && strings.HasPrefix(line.name, "Mellon-") && !strings.HasPrefix(line.attribute, "@"):
 			add(line.name, values[0])
@@ -209,6 +216,10 @@ func (p person) values(name string) []string {
 		return one(headerValue(p.session.SessionIndex))
 	case config.FromContext:
 		return one(p.session.AuthnContext)
+	case config.FromHandler:
+		return one(p.handler)
+	case config.FromEnd:
+		return one(strconv.FormatInt(p.session.Expires.Unix(), 10))
 	case config.FromInstant:
 		if p.session.AuthnInstant.IsZero() {
 			return nil

@@ -67,9 +67,9 @@ func TestJoinList(t *testing.T) {
 func TestSetIdentityAbsent(t *testing.T) {
 	t.Parallel()
 	a := &app{lines: []namedValue{
-		{"X-Forwarded-User", "userName", false}, {"X-Forwarded-Email", "email", false}, {"X-Forwarded-Groups", "groups", true}, {"X-Jitgate-Directory", "directory", false},
-		{"X-Jitgate-Domain", "domain", false}, {"X-Jitgate-Entitlements", "entitlements", true},
-		{"X-Dept", "department", false}, {"X-Titles", "title", true}, {"X-Id", "id", false}, {"X-Dir", "directory", false}, {"X-Groups", "groups", true}, {"X-Ents", "entitlements", true},
+		{name: "X-Forwarded-User", attribute: "userName"}, {name: "X-Forwarded-Email", attribute: "email"}, {name: "X-Forwarded-Groups", attribute: "groups", multiple: true}, {name: "X-Jitgate-Directory", attribute: "directory"},
+		{name: "X-Jitgate-Domain", attribute: "domain"}, {name: "X-Jitgate-Entitlements", attribute: "entitlements", multiple: true},
+		{name: "X-Dept", attribute: "department"}, {name: "X-Titles", attribute: "title", multiple: true}, {name: "X-Id", attribute: "id"}, {name: "X-Dir", attribute: "directory"}, {name: "X-Groups", attribute: "groups", multiple: true}, {name: "X-Ents", attribute: "entitlements", multiple: true},
 	}}
 	h := make(http.Header)
 	set(h, a.identity(person{User: provision.User{ID: "i", Directory: "d", Domain: "x.example", UserName: "u", Groups: []string{"b", "a"}}}))
@@ -194,11 +194,13 @@ func TestPresets(t *testing.T) {
 			"Username": "ann", "Domain": "acme.example", "Email": "ann@acme.example", "Department": "Engineering", "Displayname": name, "Title": "a,b%;c",
 			"Ismemberof": "a,b;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "IDP", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*", "Shib-Session-Index": "*",
 			"Shib-Application-Id": "default", "X-Title": "a,b%;c", "Shib-Authentication-Method": password, "Shib-Authncontext-Class": password,
+			"Shib-Session-Expires": "*", "Shib-Handler": "HANDLER", "Externalid": "",
 		},
 		"shibboleth, encode: percent": {
 			"Username": "ann", "Domain": "acme.example", "Email": "ann%40acme.example", "Department": "Engineering", "Displayname": encoded, "Title": "a%2Cb%25;c",
-			"Ismemberof": "a%2Cb;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "*", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*", "Shib-Session-Index": "*",
-			"Shib-Application-Id": "default", "X-Title": "a%2Cb%25;c", "Shib-Authentication-Method": "*", "Shib-Authncontext-Class": "*",
+			"Ismemberof": "a%2Cb;engineers", "Entitlement": "wiki", "Remote-User": "ann", "Shib-Identity-Provider": "IDP", "Shib-Session-Id": "*", "Shib-Authentication-Instant": "*", "Shib-Session-Index": "*",
+			"Shib-Application-Id": "default", "X-Title": "a%2Cb%25;c", "Shib-Authentication-Method": password, "Shib-Authncontext-Class": password,
+			"Shib-Session-Expires": "*", "Shib-Handler": "HANDLER", "Externalid": "",
 		},
 		"mellon": {
 			"Mellon-Username": "ann", "Mellon-Username-0": "ann", "Mellon-Domain": "acme.example", "Mellon-Domain-0": "acme.example", "Mellon-Email": "ann@acme.example", "Mellon-Email-0": "ann@acme.example",
@@ -233,7 +235,8 @@ func TestPresets(t *testing.T) {
 				case !ok && before[name] == nil:
 					t.Errorf("%s: %q is sent too", name, values)
 				case !ok:
-				case value == "IDP" && values[0] == s.idp.EntityID(), value == "*" && values[0] != "", len(values) == 1 && values[0] == value:
+				case value == "IDP" && values[0] == s.idp.EntityID(), value == "HANDLER" && values[0] == s.url("wiki", "/Shibboleth.sso"),
+					value == "*" && values[0] != "", len(values) == 1 && values[0] == value:
 					delete(want, name)
 				}
 			}

@@ -72,7 +72,7 @@ func (f loginForm) asks() bool { return f.typed != "" || f.idp != "" || f.entity
 // query returns the URL query that asks for the same.
 func (f loginForm) query() string {
 	v := make(url.Values)
-	for name, value := range map[string]string{"rd": f.rd, "to": f.to, "domain": f.typed, "login_hint": f.hint, "idp": f.idp} {
+	for name, value := range map[string]string{"rd": f.rd, "to": f.to, "domain": f.typed, "login_hint": f.hint, "idp": f.idp, "entityID": f.entityID} {
 		if value != "" {
 			v.Set(name, value)
 		}

@@ -26,6 +26,20 @@ func (to route) again(r *http.Request) string {
 	return safeReturn(to.raw + "?" + r.URL.RawQuery)
 }
 
+// originOf returns the origin under which visitors reach a host: that of base with
+// another host.
+func originOf(base *url.URL, host string) string {
+	return base.Scheme + "://" + hostportOf(base, host)
+}
+
+// hostportOf returns host with the port of base.
+func hostportOf(base *url.URL, host string) string {
+	if port := base.Port(); port != "" {
+		return bracket(host) + ":" + port
+	}
+	return bracket(host)
+}
+
 // bracket returns host as it stands in a URL: an IPv6 address in brackets.
 func bracket(host string) string {
 	if strings.Contains(host, ":") {

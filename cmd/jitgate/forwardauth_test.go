@@ -162,6 +162,7 @@ identity_providers:
 apps:
   - {name: wiki, forward_auth: true, allow: {groups: [engineers]}, public: [/healthz]}
   - {name: staff, path: /staff, forward_auth: true, allow: {groups: [staff]}}
+  - {name: moved, path: /moved, forward_auth: true, headers: {preset: mellon}, allow: {any_user: true}}
 `, s.grpc, idp.EntityID()))
 	introduceSP(t, idp, s.gateway.file)
 	return s
@@ -329,6 +330,10 @@ func (s *forwardSite) refuses(t *testing.T) {
 	}
 	if status, _, got := s.do(t, nobody, http.MethodPost, "/page", "a=1"); status != http.StatusUnauthorized || got != nil {
 		t.Errorf("a visitor's script that sends something: %d, want 401", status)
+	}
+	status, res, got = s.do(t, ann, http.MethodGet, "/mellon/login?ReturnTo=%2Fpage%3Fa%3D1", "", html)
+	if want := s.gateway.base + "/.jitgate/login?rd=%2Fpage%3Fa%3D1"; status != http.StatusFound || res.Header.Get("Location") != want || got != nil {
+		t.Errorf("an app's link from before: %d to %q, want 302 to %q", status, res.Header.Get("Location"), want)
 	}
 	page, err := ann.Open(s.gateway.base + "/staff/x")
 	if err != nil {
