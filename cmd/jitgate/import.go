@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -98,6 +99,7 @@ type importedApp struct {
 	groups                     []string
 	unclear                    bool // who may use it
 	preset                     string
+	endpoint                   string    // "" where it is as usual
 	headers                    []mapping // name of the header and our attribute
 }
 
@@ -200,6 +202,21 @@ func (m *imported) yaml(from string) string {
 	return b.String()
 }
 
+// links has an app's links for signing in and out go on working, by the path or URL that
+// they begin with, where it is not the usual one.
+func (m *imported) links(a *importedApp, at, usual string) {
+	u, err := url.Parse(at)
+	switch {
+	case at == "" || at == usual:
+	case err == nil && plainPath.MatchString(u.Path) && u.Path != "/":
+		if path := strings.TrimSuffix(u.Path, "/"); path != usual {
+			a.endpoint = path
+		}
+	default:
+		m.note("links for signing in and out began with %s; write a path as the app's endpoint", at)
+	}
+}
+
 func (m *imported) writeGroups(line func(string, ...any)) {
 	q := strconv.Quote
 	if len(m.groups) > 0 {
@@ -227,6 +244,9 @@ func (m *imported) writeApps(line func(string, ...any)) {
 			line("    path: %s", q(a.path))
 		}
 		line("    upstream: %s", q(cmp.Or(a.upstream, "http://127.0.0.1:9000")))
+		if a.endpoint != "" {
+			line("    endpoint: %s", q(a.endpoint))
+		}
 		switch {
 		case a.unclear:
 			line("    # allow: who may use it could not be carried over; jitgate wants to be told")

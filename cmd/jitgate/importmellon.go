@@ -28,6 +28,7 @@ type mellonPlace struct {
 	renames    bool // attributes
 	idps       []string
 	headers    []mapping
+	endpoint   string // "" where it does not say
 }
 
 // A mellonCondition is one of MellonCond or MellonRequire.
@@ -330,7 +331,8 @@ func (m *mellonReader) mellon(d directive) {
 	case "mellonenable", "mellonrequire", "melloncond": // were read before
 	case "mellonspmetadatafile":
 		m.note("line %d: Mellon's entity ID is that in %s, whatever MellonSPentityId says; saml.entity_id has to be the same", d.line, value)
-	case "mellonendpointpath": // ours is another one
+	case "mellonendpointpath":
+		m.at.endpoint = value
 	default:
 		m.note("line %d: %s %s", d.line, d.name, strings.Join(d.words, " "))
 	}

@@ -66,7 +66,9 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 	if u, err := url.Parse(m.entityID); m.base == "" && err == nil && u.Scheme == "https" {
 		m.base = u.Scheme + "://" + u.Host
 	}
+	handler := ""
 	root.all(func(n *node) {
+		handler = cmp.Or(handler, n.attr("handlerURL"))
 		if s := n.attr("lifetime"); s != "" {
 			m.lifetime = s + "s"
 		}
@@ -96,6 +98,9 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 	}
 	m.shibbolethUser(remoteUser)
 	m.shibbolethApps(&root)
+	for i := range m.apps {
+		m.links(&m.apps[i], handler, "/Shibboleth.sso")
+	}
 	if len(m.idps) == 0 {
 		return nil, errors.New("names no metadata of an identity provider")
 	}
