@@ -1,6 +1,6 @@
 GO ?= go
 
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 
 .PHONY: build test docs fuzz mutants bench pgo clean
 
