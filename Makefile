@@ -7,13 +7,16 @@ FUZZTIME ?= 10s
 build: # the static binary bin/jitgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/jitgate ./cmd/jitgate
 
+# What these compile is then there for the build of the Dockerfile, which a test does.
+STATIC = CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath"
+
 test: export GOFLAGS += -pgo=off # else everything would be compiled twice
 test: # everything that CI runs
 	./deploy/testenv/install.sh
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
-	$(GO) test -race -vet=off -timeout 15m -json ./... | $(GO) run ./deploy/rows SECURITY.md
+	$(STATIC) $(GO) vet ./...
+	$(STATIC) $(GO) tool staticcheck ./...
+	$(GO) test -race -vet=off -timeout 15m -json ./... | $(STATIC) $(GO) run ./deploy/rows SECURITY.md
 	./deploy/fuzz.sh $(FUZZTIME)
 
 docs: # the configuration reference and the JSON Schema, of the docs of package config

@@ -38,15 +38,25 @@ func everyName(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// built returns the program that a package makes, without C and paths, as that of the
+// Dockerfile is: what it takes is compiled once for all.
+func built(t *testing.T, pkg string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	c := exec.Command("go", "build", "-trimpath", "-o", program, pkg)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", pkg, err, out)
+	}
+	return program
+}
+
 // pebble starts a real ACME authority that asks hosts at a port, and returns the URL of
 // its directory, that of its root, and the file with what its own certificate comes from.
 func pebble(t *testing.T, port int) (directory, root, ca string) {
 	t.Helper()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "pebble")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/letsencrypt/pebble/v2/cmd/pebble").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := built(t, "github.com/letsencrypt/pebble/v2/cmd/pebble")
 	pair := testenv.SelfSigned("localhost")
 	listen, manage := testenv.FreePort(t), testenv.FreePort(t)
 	conf, err := json.Marshal(map[string]any{"pebble": map[string]any{

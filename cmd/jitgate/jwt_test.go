@@ -61,11 +61,7 @@ apps:
 			env := []string{"env", "ISSUER=" + g.base, "APP=wiki", fmt.Sprintf("PORT=%d", port)}
 			switch v.name {
 			case "Go":
-				binary := filepath.Join(t.TempDir(), "app")
-				if out, err := exec.Command("go", "build", "-o", binary, "../../deploy/jwt/go").CombinedOutput(); err != nil {
-					t.Fatalf("%v: %s", err, out)
-				}
-				testenv.Program(t, port, append(env, binary)...)
+				testenv.Program(t, port, append(env, built(t, "../../deploy/jwt/go"))...)
 			case "nginx":
 				dir := jwtNginx(t, g, port)
 				testenv.Program(t, port, "nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr", "-g", "daemon off; master_process off; pid nginx.pid; error_log stderr;")

