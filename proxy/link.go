@@ -66,14 +66,15 @@ func (g *Gateway) follow(w http.ResponseWriter, r *http.Request, host string, l 
 
 // goesOn returns the host on which somebody goes on, and what they ask for there. What an
 // app says is a path, or a URL: of one of our hosts, with the scheme and the port that
-// the app thinks it has. It reports whether it is one of these.
+// the app thinks it has. Its fragment is left out: no login can end at one. It reports
+// whether it is one of these.
 func (g *Gateway) goesOn(host, back string) (to, rd string, ok bool) {
 	u, err := url.Parse(back)
 	switch {
 	case err != nil:
 		return "", "", false
 	case u.Scheme == "" && u.Host == "":
-		return host, safeReturn(back), true
+		return host, safeReturn(u.RequestURI()), true
 	}
 	to, ok = canonicalHost(u.Host)
 	if _, served := g.apps[to]; !ok || !served || u.Scheme != "http" && u.Scheme != "https" {

@@ -35,6 +35,9 @@ func TestLinks(t *testing.T) {
 		{"wiki", "/Shibboleth.sso/Login", login},
 		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape("/x?a=1&b"), login + "?rd=" + url.QueryEscape("/x?a=1&b")},
 		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape(s.url("wiki", "/x?a=1#b")), login + "?rd=" + url.QueryEscape("/x?a=1")},
+		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape("/é x?a=é#b"), login + "?rd=" + url.QueryEscape("/%C3%A9%20x?a=%C3%A9")},
+		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape(`/\evil.example`), login + "?rd=%2F"},
+		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape("///evil.example"), login + "?rd=%2F"},
 		{"wiki", "/Shibboleth.sso/Login?target=http%3A%2F%2FWIKI.example.com%2Fx", login + "?rd=%2Fx"}, // as an app has it that knows nothing of TLS
 		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape(s.url("sso", "")), sso + "?rd=%2F"},
 		{"wiki", "/Shibboleth.sso/Login?target=relative", login + "?rd=%2F"},
