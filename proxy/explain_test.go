@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,22 @@ func TestExplain(t *testing.T) {
 		hookStore(rdb).setDown(true)
 		explain(Question{IdP: "acme", Response: captured}, 503)
 	})
+}
+
+// What a session alone says is not known of a response that nobody has signed in with.
+func TestExplainWithoutSession(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{app: "allow: {any_user: true}\n    headers: {preset: shibboleth}"})
+	for _, x := range s.accessOf(provision.User{ID: "i", UserName: "ann"}, "acme") {
+		if x.App != "wiki" {
+			continue
+		}
+		for _, want := range []string{"Remote-User: ann", "Shib-Handler: " + s.url("wiki", "/Shibboleth.sso"), "Shib-Session-Expires: ", "Shib-Session-Id: ", "Shib-Authentication-Instant: "} {
+			if !slices.Contains(x.Headers, want) {
+				t.Errorf("there is no %q in %q", want, x.Headers)
+			}
+		}
+	}
 }
 
 // body is the second of what get returns.

@@ -219,6 +219,9 @@ func (p person) values(name string) []string {
 	case config.FromHandler:
 		return one(p.handler)
 	case config.FromEnd:
+		if p.session.Expires.IsZero() { // nobody has signed in: it is explained
+			return nil
+		}
 		return one(strconv.FormatInt(p.session.Expires.Unix(), 10))
 	case config.FromInstant:
 		if p.session.AuthnInstant.IsZero() {
