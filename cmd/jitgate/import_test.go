@@ -169,6 +169,7 @@ func TestImportMeans(t *testing.T) {
 		"MellonEndpointPath as usual":       {importMellon, mellon + "MellonEndpointPath /mellon/", "preset: mellon", "endpoint:"},
 		"MellonEndpointPath of the site":    {importMellon, mellon + "MellonEndpointPath /", "began with /;", "endpoint:"},
 		"handlerURL":                        {shibbolethDefaults(`<Sessions handlerURL="https://sp.example/sso/"/>`), "", `endpoint: "/sso"`, ""},
+		"handlerURL of an override":         {shibbolethDefaults(`<Sessions lifetime="60"/><ApplicationOverride id="x"><Sessions handlerURL="/x/sso" lifetime="90"/></ApplicationOverride>`), "", "lifetime: 60s", "endpoint:"},
 		"handlerURL as usual":               {shibbolethDefaults(`<Sessions handlerURL="/Shibboleth.sso"/>`), "", "preset: shibboleth", "endpoint:"},
 		"MellonEnvPrefix":                   {importMellon, mellon + "MellonEnvPrefix OTHER_\nRequestHeader set X %{OTHER_mail}e", `"X": "mail"`, ""},
 		"a file of saml-auth-proxy":         {importProxy, "SAML_PROXY_IDP_METADATA_URL=file:///etc/idp.xml\n", `file: "/etc/idp.xml"`, "file://"},

@@ -68,14 +68,18 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 	}
 	handler := ""
 	root.all(func(n *node) {
-		handler = cmp.Or(handler, n.attr("handlerURL"))
-		if s := n.attr("lifetime"); s != "" {
-			m.lifetime = s + "s"
+		for i := range n.Children { // not those of an <ApplicationOverride> in it
+			if sessions := &n.Children[i]; sessions.XMLName.Local == "Sessions" {
+				handler = sessions.attr("handlerURL")
+				if s := sessions.attr("lifetime"); s != "" {
+					m.lifetime = s + "s"
+				}
+				if s := sessions.attr("timeout"); s != "" {
+					m.idleSeconds(s)
+				}
+			}
 		}
-		if s := n.attr("timeout"); s != "" {
-			m.idleSeconds(s)
-		}
-	}, "Sessions")
+	}, "ApplicationDefaults")
 	root.all(func(n *node) {
 		if s := n.attr("discoveryURL"); s != "" {
 			m.note("the discovery service %s: write it as discovery: {service: …}", s)
