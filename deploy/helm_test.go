@@ -72,6 +72,12 @@ func TestChart(t *testing.T) {
 		"all":     {nil, 10},
 		"least":   {least, 4},
 		"sidecar": {append([]string{"protect=[]"}, beside...), 8},
+		"sidecar, with more": {append([]string{
+			`sidecarOf=[{"name": "wiki", "image": "a", "ports": [{"name": "metrics", "containerPort": 3000}], "resources": {"limits": {"cpu": 1}},
+				"securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}}}]`,
+			`initContainers=[{"name": "migrate", "image": "a", "args": ["{{ .x }}", "a: b\n- c"], "volumeMounts": [{"name": "app", "mountPath": "/run/app/"}]}]`,
+			"volumes=null", `volumeMounts=[{"name": "config", "mountPath": "/etc/jitgate/more", "subPath": "a"}]`,
+		}, "protect=[]"), 8},
 	} {
 		text := render(t, c.set...)
 		objects := manifests(t, "chart: "+name, text)
@@ -120,6 +126,9 @@ func TestChartRefuses(t *testing.T) {
 		`env=[{"name": "A", "value": 1}]`, `podAnnotations={"a": 1}`, `ingress.annotations={"a": true}`,
 		`protect=[{"name": "My App", "namespace": "a", "podSelector": {"matchLabels": {"a": "b"}}}]`,
 		`sidecarOf=[{"name": "wiki"}]`, `sidecarOf=[{"name": "jitgate", "image": "a"}]`, `volumes=[{"name": "keys", "emptyDir": {}}]`,
+		`sidecarOf=[{"name": "Wiki", "image": "a"}]`, `initContainers=[{"name": "a b", "image": "a"}]`, `volumes=[{"name": "a.b", "emptyDir": {}}]`,
+		`sidecarOf=[{"name": "wiki", "image": "a", "ports": [{"containerPort": 0}]}]`, `sidecarOf=[{"name": "wiki", "image": "a", "ports": [{"containerPort": 1, "name": "A"}]}]`,
+		`sidecarOf=[{"name": "wiki", "image": "a", "volumeMounts": [{"name": "app"}]}]`, `volumeMounts=[{"name": "keys", "mountPath": "/a:b"}]`,
 		`disruptionBudget.minAvailable="most"`, `disruptionBudget.minAvailable=-1`,
 	} {
 		refused("values don't meet the specifications of the schema", set)
@@ -133,7 +142,27 @@ func TestChartRefuses(t *testing.T) {
 	for _, url := range []string{`"https://[::1]:8443"`, `"https://192.0.2.1"`} {
 		refused("has an address for a host", "config.base_url="+url)
 	}
-	refused("sidecarOf: wiki has no resources.requests.cpu", `sidecarOf=[{"name": "wiki", "image": "a"}]`)
+	const alone = "autoscaling.enabled=false"
+	for _, resources := range []string{`null`, `{}`, `{"requests": null}`, `{"limits": {"memory": "1Gi"}}`} {
+		refused("sidecarOf: wiki has no resources.requests.cpu", `sidecarOf=[{"name": "wiki", "image": "a", "resources": `+resources+`}]`)
+	}
+	// The network policy would let visitors reach the app by the port's name, and two
+	// programs cannot listen at one.
+	for _, port := range []string{`{"name": "http", "containerPort": 3000}`, `{"name": "admin", "containerPort": 3000}`, `{"containerPort": 8080}`, `{"name": "web", "containerPort": 9090}`} {
+		refused("and jitgate has that number or name in the pod", alone, `sidecarOf=[{"name": "wiki", "image": "a", "ports": [`+port+`]}]`)
+	}
+	refused("and jitgate has that number or name in the pod", alone, `sidecarOf=[{"name": "wiki", "image": "a", "ports": [{"containerPort": 9191}]}]`, `config.ext_authz={"listen": ":9191"}`)
+	refused("and jitgate has that number or name in the pod", `initContainers=[{"name": "log", "image": "a", "restartPolicy": "Always", "ports": [{"containerPort": 3000, "name": "http"}]}]`)
+	refused("one name of a container comes twice", alone, `sidecarOf=[{"name": "a", "image": "a"}, {"name": "a", "image": "b"}]`)
+	refused("one name of a container comes twice", alone, `sidecarOf=[{"name": "a", "image": "a"}]`, `initContainers=[{"name": "a", "image": "b"}]`)
+	refused("volumes: config, keys, run, a, a: one name comes twice", `volumes=[{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]`)
+	for _, path := range []string{"/etc/jitgate", "/etc/jitgate-keys/", "/run/jitgate", "/run/app", "/a"} {
+		refused("volumeMounts of jitgate: there are two at", alone, `sidecarOf=[{"name": "a", "image": "a"}]`, `volumes=[{"name": "a", "emptyDir": {}}]`,
+			`volumeMounts=[{"name": "a", "mountPath": "/a"}, {"name": "a", "mountPath": "`+path+`"}]`)
+	}
+	refused(`volumeMounts of jitgate: there is no volume "app"`, `volumeMounts=[{"name": "app", "mountPath": "/run/app"}]`)
+	refused(`volumeMounts of wiki: there is no volume "data"`, alone, `sidecarOf=[{"name": "wiki", "image": "a", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]`)
+	refused(`volumeMounts of migrate: there is no volume "data"`, `initContainers=[{"name": "migrate", "image": "a", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]`)
 	refused("one name comes twice", `protect=[{"name": "a", "namespace": "a", "podSelector": {"b": {}}}, {"name": "a", "namespace": "a", "podSelector": {"c": {}}}]`)
 }
 

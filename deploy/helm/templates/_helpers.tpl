@@ -48,14 +48,57 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $v.ingress.enabled (regexMatch "^(\\[.*|[0-9.]+)$" (include "jitgate.host" $v.config.base_url)) }}
 {{- fail (printf "ingress: %q has an address for a host, which no ingress can have; write a name" $v.config.base_url) }}
 {{- end }}
-{{- range $v.sidecarOf }}
-{{- if and $v.autoscaling.enabled (not (dig "resources" "requests" "cpu" "" .)) }}
-{{- fail (printf "sidecarOf: %s has no resources.requests.cpu, without which nothing is scaled; write it, or autoscaling.enabled: false" .name) }}
-{{- end }}
-{{- end }}
+{{- include "jitgate.checkPod" . }}
 {{- $protected := list }}
 {{- range $v.protect }}{{ $protected = append $protected (printf "%s/%s" .namespace .name) }}{{ end }}
 {{- if ne (len $protected) (len (uniq $protected)) }}
 {{- fail (printf "protect: %s: one name comes twice in a namespace" (join ", " $protected)) }}
+{{- end }}
+{{- end }}
+
+{{- /* What a cluster would refuse in the pod, and what would not work there. */}}
+{{- define "jitgate.checkPod" -}}
+{{- $v := .Values }}
+{{- $app := concat ($v.sidecarOf | default list) ($v.initContainers | default list) }}
+{{- $volumes := list "config" "keys" "run" }}{{ $mounts := list "/etc/jitgate" "/etc/jitgate-keys" "/run/jitgate" }}
+{{- if $v.sidecarOf }}{{ $volumes = append $volumes "app" }}{{ $mounts = append $mounts "/run/app" }}{{ end }}
+{{- range $v.volumes }}{{ $volumes = append $volumes .name }}{{ end }}
+{{- if ne (len $volumes) (len (uniq $volumes)) }}
+{{- fail (printf "volumes: %s: one name comes twice" (join ", " $volumes)) }}
+{{- end }}
+{{- $names := list "jitgate" }}
+{{- range $app }}{{ $names = append $names .name }}{{ end }}
+{{- if ne (len $names) (len (uniq $names)) }}
+{{- fail (printf "sidecarOf: %s: one name of a container comes twice" (join ", " $names)) }}
+{{- end }}
+{{- range prepend $app (dict "name" "jitgate" "volumeMounts" $v.volumeMounts) }}
+{{- $name := .name }}{{ $at := eq $name "jitgate" | ternary $mounts list }}
+{{- range .volumeMounts }}
+{{- if not (has .name $volumes) }}
+{{- fail (printf "volumeMounts of %s: there is no volume %q; write it in volumes" $name .name) }}
+{{- end }}
+{{- $path := trimSuffix "/" .mountPath }}
+{{- if has $path $at }}
+{{- fail (printf "volumeMounts of %s: there are two at %q" $name .mountPath) }}
+{{- end }}
+{{- $at = append $at $path }}
+{{- end }}
+{{- end }}
+{{- $ports := list (include "jitgate.port" $v.config.listen) (include "jitgate.port" $v.config.admin.listen) }}
+{{- with $v.config.ext_authz }}{{ $ports = append $ports (include "jitgate.port" .listen) }}{{ end }}
+{{- range $app }}
+{{- $name := .name }}
+{{- range .ports }}
+{{- /* Of what has a port's name, the network policy lets visitors reach every one. */}}
+{{- if or (has .name (list "http" "admin" "ext-authz")) (has (toString .containerPort) $ports) }}
+{{- fail (printf "sidecarOf: %s has the port %v, called %q, and jitgate has that number or name in the pod; write another" $name .containerPort (.name | default "")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $v.sidecarOf }}
+{{- $resources := .resources | default dict }}
+{{- if and $v.autoscaling.enabled (not (or ($resources.requests | default dict).cpu ($resources.limits | default dict).cpu)) }}
+{{- fail (printf "sidecarOf: %s has no resources.requests.cpu, without which nothing is scaled; write it, or autoscaling.enabled: false" .name) }}
+{{- end }}
 {{- end }}
 {{- end }}
