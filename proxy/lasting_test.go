@@ -30,6 +30,7 @@ type lasting struct {
 	t      *testing.T
 	served string // address
 	cookie string
+	began  chan string // uploads
 	ended  chan string
 	app    http.Handler
 	client *http.Client // speaks HTTP/2
@@ -42,13 +43,14 @@ var kinds = []string{"/ws", "/events", "/upload", "/rpc/x", "/public/x"}
 // was called.
 func lastingSite(t *testing.T, rdb redis.UniversalClient) (*site, *lasting) {
 	t.Helper()
-	l := &lasting{t: t, ended: make(chan string, 10)}
+	l := &lasting{t: t, began: make(chan string, 10), ended: make(chan string, 10)}
 	l.app = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { l.ended <- r.URL.Path }()
 		switch r.URL.Path {
 		case "/ws":
 			tunnel(t)(w, r)
 		case "/upload":
+			l.began <- r.URL.Path
 			io.Copy(io.Discard, r.Body)
 		default:
 			fmt.Fprintln(w, "first")
@@ -110,6 +112,11 @@ func (l *lasting) begin(path string) {
 				}
 			}
 		}()
+		select { // or its session may end before it is there
+		case <-l.began:
+		case <-time.After(endsWithin):
+			l.t.Fatal("/upload does not get to the app")
+		}
 	default:
 		req, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, "https://wiki.example.com"+path, nil)
 		if err != nil {
