@@ -41,8 +41,13 @@ func newLinks(cfg *config.Config) links {
 
 // follow leads a visitor of a host to the page that a link is for.
 func (g *Gateway) follow(w http.ResponseWriter, r *http.Request, host string, l link) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return badMethod(w, r, "GET")
+	status := http.StatusFound
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodPost: // by a form without anything that counts
+		status = http.StatusSeeOther
+	default:
+		return badMethod(w, r, "GET, POST")
 	}
 	sent, want := r.URL.Query(), make(url.Values)
 	if l.back != "" && sent.Get(l.back) != "" {
@@ -60,7 +65,7 @@ func (g *Gateway) follow(w http.ResponseWriter, r *http.Request, host string, l 
 	if len(want) > 0 {
 		to += "?" + want.Encode()
 	}
-	redirect(w, http.StatusFound, to)
+	redirect(w, status, to)
 	return nil
 }
 
@@ -77,7 +82,7 @@ func (g *Gateway) goesOn(host, back string) (to, rd string, ok bool) {
 		return host, safeReturn(u.RequestURI()), true
 	}
 	to, ok = canonicalHost(u.Host)
-	if _, served := g.apps[to]; !ok || !served || u.Scheme != "http" && u.Scheme != "https" {
+	if _, served := g.apps[to]; !ok || !served || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
 		return "", "", false
 	}
 	return to, safeReturn(u.RequestURI()), true

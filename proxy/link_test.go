@@ -40,6 +40,7 @@ func TestLinks(t *testing.T) {
 		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape("///evil.example"), login + "?rd=%2F"},
 		{"wiki", "/Shibboleth.sso/Login?target=http%3A%2F%2FWIKI.example.com%2Fx", login + "?rd=%2Fx"}, // as an app has it that knows nothing of TLS
 		{"wiki", "/Shibboleth.sso/Login?target=" + url.QueryEscape(s.url("sso", "")), sso + "?rd=%2F"},
+		{"wiki", "/Shibboleth.sso/Login?target=%2F%2Fsso.example.com%2Fx", sso + "?rd=%2Fx"},
 		{"wiki", "/Shibboleth.sso/Login?target=relative", login + "?rd=%2F"},
 		{"wiki", "/Shibboleth.sso/Login?entityID=" + url.QueryEscape("https://idp.example?a&b"), login + "?entityID=" + url.QueryEscape("https://idp.example?a&b")},
 		{"wiki", "/Shibboleth.sso/Logout?return=%2Fx", s.url("wiki", "/.jitgate/logout")},
@@ -68,12 +69,14 @@ func TestLinks(t *testing.T) {
 	if res, _ := s.get(b, s.url("sso", "/Shibboleth.sso/Login")); res.StatusCode != http.StatusNotFound {
 		t.Errorf("on a host without the preset: %d, want 404", res.StatusCode)
 	}
-	req, err := http.NewRequest(http.MethodPost, s.url("wiki", "/Shibboleth.sso/Login"), strings.NewReader("target=/"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res, _ := s.do(b, req); res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET" {
-		t.Errorf("posted: %d, Allow: %q", res.StatusCode, res.Header.Get("Allow"))
+	for method, want := range map[string]int{http.MethodHead: http.StatusFound, http.MethodPost: http.StatusSeeOther, http.MethodPut: http.StatusMethodNotAllowed} {
+		req, err := http.NewRequest(method, s.url("wiki", "/Shibboleth.sso/Logout"), strings.NewReader("csrf=x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, _ := s.do(b, req); res.StatusCode != want || (res.Header.Get("Location") == s.url("wiki", "/.jitgate/logout")) == (want == http.StatusMethodNotAllowed) {
+			t.Errorf("%s: %d to %q, want %d", method, res.StatusCode, res.Header.Get("Location"), want)
+		}
 	}
 
 	// A proxy that asks is told where to send the visitor, unless it takes that for "sign in".
