@@ -172,7 +172,7 @@ func (m redisMeter) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (m redisMeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		ctx, span := child(ctx, cmd.Name(), trace.SpanKindClient)
+		ctx, span := beginCommand(ctx, cmd.Name())
 		begin := time.Now()
 		err := next(ctx, cmd)
 		m.done(span, begin, err)
@@ -182,7 +182,7 @@ func (m redisMeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (m redisMeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		ctx, span := child(ctx, "pipeline", trace.SpanKindClient)
+		ctx, span := beginCommand(ctx, "pipeline")
 		begin := time.Now()
 		err := next(ctx, cmds)
 		m.done(span, begin, err)

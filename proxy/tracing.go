@@ -113,6 +113,16 @@ func endSpan(span trace.Span, failed bool) {
 	span.End()
 }
 
+// beginCommand begins the span of a command of Redis, by OpenTelemetry's conventions for
+// clients of databases. What is asked for is not in it, as keys are of sessions.
+func beginCommand(ctx context.Context, name string) (context.Context, trace.Span) {
+	ctx, span := child(ctx, name, trace.SpanKindClient)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("db.system.name", "redis"), attribute.String("db.operation.name", name))
+	}
+	return ctx, span
+}
+
 // beginAsking begins the span of asking an app, within that of a request.
 func (g *Gateway) beginAsking(ctx context.Context, p passage, method string) (context.Context, trace.Span) {
 	if g.tracer == nil {

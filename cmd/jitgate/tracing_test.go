@@ -167,7 +167,10 @@ tracing: {endpoint: "%s/v1/traces", headers: {Authorization: "env:TEST_OTLP"}, s
 	if !strings.Contains(g.stderr.String(), `"trace_id":"`+hex.EncodeToString(request.TraceId)+`"`) {
 		t.Errorf("the log has no trace %x", request.TraceId)
 	}
-	store.within(t, request, "pipeline") // Redis is asked for the session
+	session := store.within(t, request, "pipeline") // by which Redis is asked for it
+	if system, operation := valueOf(session.Attributes, "db.system.name"), valueOf(session.Attributes, "db.operation.name"); system != "redis" || operation != "pipeline" {
+		t.Errorf("the span of a command has the system %q and the operation %q", system, operation)
+	}
 	acs := store.server(t, "/.jitgate/saml/acme/acs")
 	store.within(t, acs, "verify response")
 	provisioned := store.within(t, acs, "provision user")
