@@ -85,7 +85,7 @@ func sound(root string, mutants []mutant) error {
 			if name := strings.Join(what, " "); !seen[name] && !strings.HasPrefix(name, "-run=") {
 				seen[name] = true
 				if f := test(root, what); f != (fate{}) {
-					return fmt.Errorf("the tests do not pass as it is: %s%s", f.killer, f.detail)
+					return fmt.Errorf("the tests do not pass as it is: %s\n%s", f.killer, f.detail)
 				}
 			}
 		}
@@ -202,7 +202,7 @@ func test(tree string, what []string) fate {
 		return fate{what: "BROKEN", detail: "does not compile: " + firstError(string(text))}
 	}
 	if by := killer(string(text)); by != "" {
-		return fate{killer: by}
+		return fate{killer: by, detail: strings.TrimSpace(string(text))}
 	}
 	return fate{what: "BROKEN", detail: strings.TrimSpace(string(text))}
 }

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -72,16 +71,6 @@ func Eventually(t testing.TB, f func() error) {
 		case <-tick.C:
 		}
 	}
-}
-
-// FreePort returns a TCP port that was free on 127.0.0.1 a moment ago.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	port, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // Prefix returns a key prefix that no other test uses.
@@ -309,19 +298,4 @@ func clientOptions(addr string) *redis.Options {
 		ContextTimeoutEnabled:    true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-}
-
-// freePort tries ports that the system does not hand out by itself: such a one would
-// soon be somebody else's.
-func freePort() (int, error) {
-	var err error
-	for range 100 {
-		port := 10000 + mathrand.IntN(10000)
-		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port, nil
-		}
-	}
-	return 0, err
 }
