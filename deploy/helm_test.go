@@ -139,9 +139,12 @@ func TestChartRefuses(t *testing.T) {
 	} {
 		refused("which no node could be drained of", set...)
 	}
-	for _, url := range []string{`"https://[::1]:8443"`, `"https://192.0.2.1"`} {
-		refused("has an address for a host", "config.base_url="+url)
+	for _, host := range []string{`base_url="https://[::1]:8443"`, `base_url="https://192.0.2.1"`, `apps=[{"name": "a", "host": "192.0.2.1"}]`, `apps=[{"name": "a", "host": "::1"}]`} {
+		refused("is an address, which no ingress can have", "config."+host)
 	}
+	refused("have the ports 9090, 9090", `config.listen=":9090"`)
+	refused("have the ports 8080, 9090, 8080", `config.ext_authz={"listen": ":8080"}`)
+	refused("service.port: 9191 is that of ext_authz.listen", `config.ext_authz={"listen": ":9191"}`, "service.port=9191")
 	const alone = "autoscaling.enabled=false"
 	for _, resources := range []string{`null`, `{}`, `{"requests": null}`, `{"limits": {"memory": "1Gi"}}`} {
 		refused("sidecarOf: wiki has no resources.requests.cpu", `sidecarOf=[{"name": "wiki", "image": "a", "resources": `+resources+`}]`)

@@ -26,6 +26,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ regexFind "[0-9]+$" . | int }}
 {{- end }}
 
+{{- /* What jitgate listens at, with spaces between. */}}
+{{- define "jitgate.ports" -}}
+{{- with .Values.config }}
+{{- include "jitgate.port" .listen }} {{ include "jitgate.port" .admin.listen }}{{ with .ext_authz }} {{ include "jitgate.port" .listen }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "jitgate.host" -}}
 {{ get (urlParse .) "host" | regexFind "^(\\[.*\\]|[^:]+)" | lower }}
 {{- end }}
@@ -45,8 +52,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $v.disruptionBudget.enabled (kindIs "string" $keep | ternary (eq (toString $keep) "100%") (ge (int $keep) $least)) }}
 {{- fail (printf "disruptionBudget.minAvailable: %v of %d pods, which no node could be drained of; write less, or more pods, or enabled: false" $keep $least) }}
 {{- end }}
-{{- if and $v.ingress.enabled (regexMatch "^(\\[.*|[0-9.]+)$" (include "jitgate.host" $v.config.base_url)) }}
-{{- fail (printf "ingress: %q has an address for a host, which no ingress can have; write a name" $v.config.base_url) }}
+{{- $hosts := list (include "jitgate.host" $v.config.base_url) }}
+{{- range $v.config.apps }}{{ with .host }}{{ $hosts = append $hosts . }}{{ end }}{{ end }}
+{{- range $hosts }}
+{{- if and $v.ingress.enabled (regexMatch "^([0-9.]+|.*:.*)$" .) }}
+{{- fail (printf "ingress: the host %q is an address, which no ingress can have; write a name" .) }}
+{{- end }}
+{{- end }}
+{{- $ports := splitList " " (include "jitgate.ports" .) }}
+{{- if ne (len $ports) (len (uniq $ports)) }}
+{{- fail (printf "config: listen, admin.listen and ext_authz.listen have the ports %s; write one of its own for each" (join ", " $ports)) }}
+{{- end }}
+{{- if and $v.config.ext_authz (eq (toString $v.service.port) (last $ports)) }}
+{{- fail (printf "service.port: %v is that of ext_authz.listen, which the service has too; write another" $v.service.port) }}
 {{- end }}
 {{- include "jitgate.checkPod" . }}
 {{- $protected := list }}
@@ -84,8 +102,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $at = append $at $path }}
 {{- end }}
 {{- end }}
-{{- $ports := list (include "jitgate.port" $v.config.listen) (include "jitgate.port" $v.config.admin.listen) }}
-{{- with $v.config.ext_authz }}{{ $ports = append $ports (include "jitgate.port" .listen) }}{{ end }}
+{{- $ports := splitList " " (include "jitgate.ports" .) }}
 {{- range $app }}
 {{- $name := .name }}
 {{- range .ports }}
