@@ -190,8 +190,11 @@ func TestPoolNeverTwice(t *testing.T) {
 		}
 		more := map[string]string{"https": ", upstream_tls: {server_name: app.internal, ca_file: " + ca + "}"}[scheme]
 		s, _ := poolSite(t, more, rude(), rude(), rude())
-		if status, _ := s.sendPool("a payment"); status != http.StatusBadGateway || asked.Load() != 1 {
-			t.Errorf("%s: %d, and %d servers got it, want one", scheme, status, asked.Load())
+		for _, body := range []string{"a payment", ""} { // without one, there is nothing but the connection to tell by
+			before := asked.Load()
+			if status, _ := s.sendPool(body); status != http.StatusBadGateway || asked.Load()-before != 1 {
+				t.Errorf("%s, %q: %d, and %d servers got it, want one", scheme, body, status, asked.Load()-before)
+			}
 		}
 	}
 }
