@@ -54,7 +54,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, ev *event, p p
 	}
 	var failed error
 	broken := true // until all of the answer has come: ReverseProxy panics where it does not
-	ctx, asked := g.beginAsking(ctx, p, r.Method)
+	ctx, asked := beginAsking(ctx, p, r.Method)
 	defer func() { endSpan(asked, broken || failed != nil) }()
 	r = r.WithContext(ctx)
 	// ReverseProxy would open a tunnel for any protocol, and what is in the tunnel is
@@ -118,7 +118,7 @@ func (g *Gateway) checkAnswer(ctx context.Context, res *http.Response, ev *event
 			res.Body = newWebsocket(ctx, upstream)
 		}
 	}
-	g.tellStatus(ctx, res.StatusCode)
+	tellStatus(ctx, res.StatusCode)
 	g.confine(res.Header, p)
 	res.Header.Set("X-Request-Id", ev.id)
 	if p.guest != nil {

@@ -55,7 +55,7 @@ func extract(ctx context.Context, h http.Header) context.Context {
 // HTTP servers. Neither it nor any other span says who the visitor is, or what came in the query.
 func (g *Gateway) endTrace(r *http.Request, ev *event, status int) {
 	span := trace.SpanFromContext(r.Context())
-	if ev.trace == "" || !span.IsRecording() {
+	if !span.IsRecording() {
 		return
 	}
 	method := knownMethod(r.Method)
@@ -102,11 +102,8 @@ func child(ctx context.Context, name string, kind trace.SpanKind) (context.Conte
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, name, trace.WithSpanKind(kind))
 }
 
-// endSpan ends a span of [child], of what may have failed. A nil one is none.
+// endSpan ends a span of [child], of what may have failed.
 func endSpan(span trace.Span, failed bool) {
-	if span == nil {
-		return
-	}
 	if failed {
 		span.SetStatus(codes.Error, "")
 	}
@@ -124,27 +121,26 @@ func beginCommand(ctx context.Context, name string) (context.Context, trace.Span
 }
 
 // beginAsking begins the span of asking an app, within that of a request.
-func (g *Gateway) beginAsking(ctx context.Context, p passage, method string) (context.Context, trace.Span) {
-	if g.tracer == nil {
-		return ctx, nil
-	}
+func beginAsking(ctx context.Context, p passage, method string) (context.Context, trace.Span) {
 	method = knownMethod(method)
 	ctx, span := child(ctx, method, trace.SpanKindClient)
-	span.SetAttributes(
-		attribute.String("http.request.method", method),
-		attribute.String("server.address", p.app.upstream.Hostname()),
-		attribute.String("jitgate.app", p.app.name),
-	)
+	if span.IsRecording() {
+		span.SetAttributes(
+			attribute.String("http.request.method", method),
+			attribute.String("server.address", p.app.upstream.Hostname()),
+			attribute.String("jitgate.app", p.app.name),
+		)
+	}
 	return ctx, span
 }
 
 // tellStatus notes the status of an app's answer, which for those who ask is an error from
 // 400 on.
-func (g *Gateway) tellStatus(ctx context.Context, status int) {
-	if g.tracer == nil {
+func tellStatus(ctx context.Context, status int) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
 		return
 	}
-	span := trace.SpanFromContext(ctx)
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
 	if status >= http.StatusBadRequest {
 		span.SetStatus(codes.Error, "")
