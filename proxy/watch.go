@@ -37,7 +37,6 @@ func (g *Gateway) watched(ctx context.Context, p passage, websocket bool) (conte
 			cancel(nil)
 		}
 	}
-	// Most are over before it begins to look.
 	timer := time.AfterFunc(min(g.watch, watchFrom), watch)
 	return ctx, func() {
 		timer.Stop()
@@ -56,21 +55,7 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 	defer stop()
 	tick := time.NewTicker(g.watch)
 	defer tick.Stop()
-	for s.expires.After(g.now()) {
-		now := g.newest.Load()
-		lookup, cancel := context.WithTimeout(ctx, storeTimeout)
-		v, ok, err := now.lookup(lookup, s.owner, s.key, s.host)
-		if err == nil && (!ok || !now.stillAllows(p, v)) {
-			cancel()
-			return
-		}
-		if err == nil {
-			now.touch(lookup, v.session)
-		}
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			g.log.Warn("session of an open connection not checked", zap.String("host", s.host), zap.Error(err))
-		}
+	for s.expires.After(g.now()) && !g.newest.Load().isRevoked(ctx, p) {
 		select {
 		case <-ctx.Done():
 			return
@@ -79,6 +64,26 @@ func (g *Gateway) untilRevoked(ctx context.Context, p passage) {
 		case <-changed:
 		}
 	}
+}
+
+// isRevoked reports whether the store has it that a passage must end. Where it does not,
+// the session is in use.
+func (g *Gateway) isRevoked(ctx context.Context, p passage) bool {
+	s := p.guest
+	lookup, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	v, ok, err := g.lookup(lookup, s.owner, s.key, s.host)
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			g.log.Warn("session of an open connection not checked", zap.String("host", s.host), zap.Error(err))
+		}
+		return false
+	case !ok || !g.stillAllows(p, v):
+		return true
+	}
+	g.touch(lookup, v.session)
+	return false
 }
 
 // untilPrivate returns when ctx is done, or the path is no longer public.
