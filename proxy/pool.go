@@ -53,7 +53,7 @@ type address struct {
 
 // newPool returns what asks an app with several addresses.
 func newPool(via http.RoundTripper, c config.App, scheme string, log *zap.Logger) *pool {
-	p := &pool{app: c.Name, scheme: scheme, via: via, health: c.Health, host: c.Host, log: log, now: time.Now}
+	p := &pool{app: c.Name, scheme: scheme, via: via, health: c.Health, host: c.Host, log: log.With(zap.String("app", c.Name)), now: time.Now}
 	for _, host := range c.UpstreamHosts {
 		p.addresses = append(p.addresses, &address{host: host})
 	}
@@ -151,14 +151,14 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 // missed notes that no connection could be made to an address.
 func (p *pool) missed(a *address, err error) {
 	if a.refused.Swap(p.now().UnixNano()) == 0 {
-		p.log.Warn("upstream left out", zap.String("app", p.app), zap.String("upstream", a.host), zap.Error(err))
+		p.log.Warn("upstream left out", zap.String("upstream", a.host), zap.Error(err))
 	}
 }
 
 // reached notes that an address answers.
 func (p *pool) reached(a *address) {
 	if a.refused.Load() != 0 && a.refused.Swap(0) != 0 {
-		p.log.Info("upstream is there again", zap.String("app", p.app), zap.String("upstream", a.host))
+		p.log.Info("upstream is there again", zap.String("upstream", a.host))
 	}
 }
 
@@ -214,9 +214,9 @@ func (p *pool) examine(ctx context.Context, a *address, as http.Header) {
 	switch isSick := err != nil; {
 	case a.sick.Swap(isSick) == isSick:
 	case isSick:
-		p.log.Warn("upstream is not well", zap.String("app", p.app), zap.String("upstream", a.host), zap.Error(err))
+		p.log.Warn("upstream is not well", zap.String("upstream", a.host), zap.Error(err))
 	default:
-		p.log.Info("upstream is well again", zap.String("app", p.app), zap.String("upstream", a.host))
+		p.log.Info("upstream is well again", zap.String("upstream", a.host))
 	}
 	if err == nil {
 		p.reached(a)
