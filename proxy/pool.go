@@ -72,16 +72,11 @@ func (p *pool) inherit(old *pool) {
 	}
 }
 
-// isUp reports whether an address gets requests.
+// isUp reports whether an address gets requests. It is not left out for longer because a
+// clock was set back.
 func (a *address) isUp(now time.Time) bool {
-	return !a.sick.Load() && isPast(a.refused.Load(), leftOut, now)
-}
-
-// isPast reports whether so much time has passed since then, in nanoseconds of Unix, or
-// the clock was set back.
-func isPast(then int64, passed time.Duration, now time.Time) bool {
-	since := now.UnixNano() - then
-	return since < 0 || since >= int64(passed)
+	since := now.UnixNano() - a.refused.Load()
+	return !a.sick.Load() && (since < 0 || since >= int64(leftOut))
 }
 
 // order returns all addresses, beginning with the one whose turn it is. One that was left
