@@ -123,6 +123,8 @@ type namedValue struct {
 	name, attribute string
 	multiple        bool
 	always          bool // it is sent where there is no value too, empty
+	encodes         bool // values are percent-encoded
+	numbers         bool // it has the first value, and each is in a header with its number besides
 }
 
 // namedValues returns the lines of an app in a fixed order.
@@ -134,8 +136,18 @@ func namedValues(h config.Headers, attributes []config.Attribute) []namedValue {
 	var lines []namedValue
 	for name, attribute := range h.Lines {
 		_, own := h.Set[name]
-		always := h.Preset == "shibboleth" && !own
-		lines = append(lines, namedValue{http.CanonicalHeaderKey(name), attribute, multiple[attribute], always})
+		l := namedValue{
+			name: http.CanonicalHeaderKey(name), attribute: attribute, multiple: multiple[attribute],
+			always: h.Preset == "shibboleth" && !own, encodes: h.Encode == "percent",
+		}
+		ofLogin := strings.HasPrefix(attribute, "@")
+		switch {
+		case h.Preset == "shibboleth" && ofLogin:
+			l.encodes = false // Shibboleth encodes attributes alone
+		case h.Preset == "mellon" && strings.HasPrefix(l.name, "Mellon-") && !ofLogin:
+			l.numbers = true
+		}
+		lines = append(lines, l)
 	}
 	slices.SortFunc(lines, func(a, b namedValue) int { return strings.Compare(a.name, b.name) })
 	return lines
@@ -161,7 +173,7 @@ func (a *app) identity(p person) []header {
 	p.handler = a.handler
 	for _, line := range a.lines {
 		values := p.values(line.attribute)
-		if a.encodes && !(a.preset == "shibboleth" && strings.HasPrefix(line.attribute, "@")) { // which encodes attributes alone
+		if line.encodes {
 			values = slices.Clone(values)
 			for i, v := range values {
 				values[i] = percentEncode(v)
@@ -171,7 +183,7 @@ func (a *app) identity(p person) []header {
 		case len(values) == 0 && line.always:
 			headers = append(headers, header{line.name, []string{""}})
 		case len(values) == 0:
-		case a.preset == "mellon" && strings.HasPrefix(line.name, "Mellon-") && !strings.HasPrefix(line.attribute, "@"):
+		case line.numbers:
 			add(line.name, values[0])
 			for i, v := range values {
 				add(line.name+"-"+strconv.Itoa(i), v)
