@@ -66,20 +66,7 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 	if u, err := url.Parse(m.entityID); m.base == "" && err == nil && u.Scheme == "https" {
 		m.base = u.Scheme + "://" + u.Host
 	}
-	handler := ""
-	root.all(func(n *node) {
-		for i := range n.Children { // not those of an <ApplicationOverride> in it
-			if sessions := &n.Children[i]; sessions.XMLName.Local == "Sessions" {
-				handler = sessions.attr("handlerURL")
-				if s := sessions.attr("lifetime"); s != "" {
-					m.lifetime = s + "s"
-				}
-				if s := sessions.attr("timeout"); s != "" {
-					m.idleSeconds(s)
-				}
-			}
-		}
-	}, "ApplicationDefaults")
+	handler := m.shibbolethSessions(&root)
 	root.all(func(n *node) {
 		if s := n.attr("discoveryURL"); s != "" {
 			m.note("the discovery service %s: write it as discovery: {service: …}", s)
@@ -109,6 +96,25 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 		return nil, errors.New("names no metadata of an identity provider")
 	}
 	return m, nil
+}
+
+// shibbolethSessions carries over how long sessions are, and returns what links for signing
+// in and out begin with.
+func (m *imported) shibbolethSessions(root *node) (handler string) {
+	root.all(func(n *node) {
+		for i := range n.Children { // not those of an <ApplicationOverride> in it
+			if sessions := &n.Children[i]; sessions.XMLName.Local == "Sessions" {
+				handler = sessions.attr("handlerURL")
+				if s := sessions.attr("lifetime"); s != "" {
+					m.lifetime = s + "s"
+				}
+				if s := sessions.attr("timeout"); s != "" {
+					m.idleSeconds(s)
+				}
+			}
+		}
+	}, "ApplicationDefaults")
+	return handler
 }
 
 // shibbolethKeys carries over the key that signs.
