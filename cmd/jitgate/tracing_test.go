@@ -205,20 +205,30 @@ func parent(s *trace.Span, flags string) string {
 	return fmt.Sprintf("00-%x-%x-%s", s.TraceId, s.SpanId, flags)
 }
 
+// losesSpans signs in at a gateway with such tracing, whose log then has to say that spans
+// are lost, and returns how long it took to end.
+func losesSpans(t *testing.T, tracing string) time.Duration {
+	t.Helper()
+	idp := localIdP(t)
+	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf("tracing: {"+tracing+"}\n"+oneIdP, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
+	introduceSP(t, idp, g.file)
+	g.signIn(t)
+	begin := time.Now()
+	code := g.stop()
+	took := time.Since(begin)
+	if code != 0 || !strings.Contains(g.stderr.String(), "spans not sent") {
+		t.Errorf("exit status %d after %v, and the log is\n%s", code, took, g.stderr.String())
+	}
+	return took
+}
+
 // Without anybody to take spans, requests are answered as ever, the log says so, and the
 // gateway ends in time.
 func TestTracingNowhere(t *testing.T) {
 	t.Parallel()
 	closed := httptest.NewServer(nil)
 	closed.Close()
-	idp := localIdP(t)
-	config := fmt.Sprintf("tracing: {endpoint: %q}\n", closed.URL+"/v1/traces") + oneIdP
-	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
-	introduceSP(t, idp, g.file)
-	g.signIn(t)
-	if code := g.stop(); code != 0 || !strings.Contains(g.stderr.String(), "spans not sent") {
-		t.Errorf("exit status %d, and the log is\n%s", code, g.stderr.String())
-	}
+	losesSpans(t, fmt.Sprintf("endpoint: %q", closed.URL+"/v1/traces"))
 }
 
 // Spans, and the secret that goes along, are sent where the configuration says and nowhere
@@ -247,14 +257,7 @@ func TestTracingNowhereElse(t *testing.T) {
 	}
 	t.Setenv("OTEL_TRACES_SAMPLER", "always_off")
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "a=b,")
-	idp := localIdP(t)
-	config := fmt.Sprintf("tracing: {endpoint: %q, headers: {X-Api-Key: \"env:TEST_OTLP\"}}\n", redirecting.URL+"/v1/traces") + oneIdP
-	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
-	introduceSP(t, idp, g.file)
-	g.signIn(t)
-	if code := g.stop(); code != 0 || !strings.Contains(g.stderr.String(), "spans not sent") {
-		t.Errorf("exit status %d, and the log is\n%s", code, g.stderr.String())
-	}
+	losesSpans(t, fmt.Sprintf("endpoint: %q, headers: {X-Api-Key: \"env:TEST_OTLP\"}", redirecting.URL+"/v1/traces"))
 	if h := sent.Load(); h == nil || h.Get("X-Api-Key") != "S3CRET" || h.Get("X") != "" || h.Get("Content-Type") != "application/x-protobuf" || h.Get("Content-Encoding") != "" {
 		t.Errorf("sent was %v", h)
 	}
@@ -267,14 +270,7 @@ func TestTracingHangs(t *testing.T) {
 	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done }))
 	t.Cleanup(hanging.Close)
 	t.Cleanup(func() { close(done) })
-	idp := localIdP(t)
-	config := fmt.Sprintf("tracing: {endpoint: %q}\n", hanging.URL+"/v1/traces") + oneIdP
-	g := newSite(t).start("127.0.0.1", 0, fmt.Sprintf(config, "{embedded: true}", idp.EntityID(), echoUpstream(t).URL))
-	introduceSP(t, idp, g.file)
-	g.signIn(t)
-	begin := time.Now()
-	code := g.stop()
-	if took := time.Since(begin); code != 0 || took > flushTime+2*time.Second || !strings.Contains(g.stderr.String(), "spans not sent") {
-		t.Errorf("exit status %d after %v, and the log is\n%s", code, took, g.stderr.String())
+	if took := losesSpans(t, fmt.Sprintf("endpoint: %q", hanging.URL+"/v1/traces")); took > flushTime+2*time.Second {
+		t.Errorf("it ended after %v", took)
 	}
 }
