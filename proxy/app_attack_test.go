@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -72,6 +75,24 @@ func (s *site) http2() string {
 	server.StartTLS()
 	s.t.Cleanup(server.Close)
 	return server.Listener.Addr().String()
+}
+
+// gatewayRoots trusts the certificate that visitors are shown.
+func gatewayRoots() *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AddCert(keys().gateway.Certificate)
+	return roots
+}
+
+// http2Client returns a client that speaks HTTP/2 to a gateway at an address, whichever
+// host it asks for.
+func http2Client(address string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: gatewayRoots()},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		},
+	}}
 }
 
 func TestHTTP2Attacks(t *testing.T) {

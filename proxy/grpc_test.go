@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -99,12 +98,11 @@ func rpcSite(t *testing.T) (*site, *rpcApp, func(string) rpc.TestServiceClient) 
 	t.Cleanup(server.Stop)
 	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: fmt.Sprintf(
 		"  - {name: rpc, host: wiki.example.com, path: /grpc.testing.TestService, body: unlimited, allow: {any_user: true}, upstream: \"h2c://%s\"}\n", l.Addr())})
-	address, roots := s.http2(), x509.NewCertPool()
-	roots.AddCert(keys().gateway.Certificate)
+	address := s.http2()
 	return s, app, func(c string) rpc.TestServiceClient {
 		t.Helper()
 		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithAuthority("wiki.example.com"), grpc.WithPerRPCCredentials(cookie(c)),
-			grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "wiki.example.com")))
+			grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(gatewayRoots(), "wiki.example.com")))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -78,14 +77,7 @@ func (l *lasting) serve(g *Gateway) {
 	server.StartTLS()
 	l.t.Cleanup(server.CloseClientConnections)
 	l.served = server.Listener.Addr().String()
-	roots := x509.NewCertPool()
-	roots.AddCert(keys().gateway.Certificate)
-	l.client = &http.Client{Transport: &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "wiki.example.com"},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, l.served)
-		},
-	}}
+	l.client = http2Client(l.served)
 }
 
 // begin begins one of kinds.

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -133,15 +132,7 @@ func TestStreamingUpstream(t *testing.T) {
 	app.Start()
 	t.Cleanup(app.Close)
 	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: publicApp("rpc", "upstream: \"h2c://"+strings.TrimPrefix(app.URL, "http://")+"\"")})
-	address := s.http2()
-	roots := x509.NewCertPool()
-	roots.AddCert(keys().gateway.Certificate)
-	client := &http.Client{Transport: &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, address)
-		},
-	}}
+	client := http2Client(s.http2())
 	body, say := io.Pipe()
 	req, err := http.NewRequest(http.MethodPost, s.url("sso", "/rpc/x"), body)
 	if err != nil {
