@@ -31,7 +31,6 @@ type lasting struct {
 	cookie string
 	began  chan string // uploads
 	ended  chan string
-	app    http.Handler
 	client *http.Client // speaks HTTP/2
 }
 
@@ -43,7 +42,7 @@ var kinds = []string{"/ws", "/events", "/upload", "/rpc/x", "/public/x"}
 func lastingSite(t *testing.T, rdb redis.UniversalClient) (*site, *lasting) {
 	t.Helper()
 	l := &lasting{t: t, began: make(chan string, 10), ended: make(chan string, 10)}
-	l.app = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	app := func(w http.ResponseWriter, r *http.Request) {
 		defer func() { l.ended <- r.URL.Path }()
 		switch r.URL.Path {
 		case "/ws":
@@ -56,15 +55,11 @@ func lastingSite(t *testing.T, rdb redis.UniversalClient) (*site, *lasting) {
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}
-	})
-	rpc := httptest.NewUnstartedServer(l.app)
-	rpc.Config.Protocols = new(http.Protocols)
-	rpc.Config.Protocols.SetUnencryptedHTTP2(true)
-	rpc.Start()
-	t.Cleanup(rpc.Close)
+	}
+	rpc := h2cServer(t, app)
 	s := newSite(t, rdb, setup{session: "idle: 10h, lifetime: 10h", apps: fmt.Sprintf(
 		"  - {name: rpc, host: wiki.example.com, path: /rpc, body: unlimited, allow: {groups: [engineers]}, upstream: \"h2c://%s\"}\n", rpc.Listener.Addr())})
-	s.upstream.answer(l.app.ServeHTTP)
+	s.upstream.answer(app)
 	return s, l
 }
 

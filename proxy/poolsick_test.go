@@ -261,17 +261,13 @@ func TestPoolRolling(t *testing.T) {
 	var servers []*httptest.Server
 	var addresses []string
 	for range 3 {
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server := h2cServer(t, func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			if _, again := got.LoadOrStore(string(body), true); again && len(body) > 0 || err != nil {
 				t.Errorf("a body came again, or a half of it: %.40s, %v", body, err)
 			}
 			w.Write(body)
-		}))
-		server.Config.Protocols = new(http.Protocols)
-		server.Config.Protocols.SetUnencryptedHTTP2(true)
-		server.Start()
-		t.Cleanup(server.Close)
+		})
 		servers, addresses = append(servers, server), append(addresses, "h2c://"+server.Listener.Addr().String())
 	}
 	s, _ := poolSite(t, "", addresses...)

@@ -110,11 +110,22 @@ func TestTLSUpstream(t *testing.T) {
 	}
 }
 
+// h2cServer starts an app that speaks HTTP/2 without TLS.
+func h2cServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	t.Cleanup(server.Close)
+	return server
+}
+
 // What gRPC needs reaches an app that speaks HTTP/2 without TLS: streams both ways at
 // once, and trailers.
 func TestStreamingUpstream(t *testing.T) {
 	t.Parallel()
-	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	app := h2cServer(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/grpc")
 		w.Header().Set("Trailer", "Grpc-Status")
 		w.WriteHeader(http.StatusOK)
@@ -126,12 +137,8 @@ func TestStreamingUpstream(t *testing.T) {
 		}
 		w.Header().Set("Grpc-Status", "0")
 		w.Header().Set(http.TrailerPrefix+"Grpc-Message", "done")
-	}))
-	app.Config.Protocols = new(http.Protocols)
-	app.Config.Protocols.SetUnencryptedHTTP2(true)
-	app.Start()
-	t.Cleanup(app.Close)
-	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: publicApp("rpc", "upstream: \"h2c://"+strings.TrimPrefix(app.URL, "http://")+"\"")})
+	})
+	s := newSite(t, testenv.Client(t, testenv.Embedded(t).Addr()), setup{apps: publicApp("rpc", fmt.Sprintf("upstream: \"h2c://%s\"", app.Listener.Addr()))})
 	client := http2Client(s.http2())
 	body, say := io.Pipe()
 	req, err := http.NewRequest(http.MethodPost, s.url("sso", "/rpc/x"), body)
