@@ -113,8 +113,7 @@ func TestJWT(t *testing.T) {
 	t.Parallel()
 	testenv.Stores(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := jwtSite(t, rdb, nil)
-		go s.Follow(t.Context()) // so that sessions are remembered, with their tokens
-		eventually(t, "changes are heard of", func() bool { _, ok := s.memory.feed.Current(); return ok })
+		followed(t, s.Gateway) // so that sessions are remembered, with their tokens
 		ann := s.signedIn("ann", s.url("wiki", "/"))
 		token := func() string {
 			t.Helper()

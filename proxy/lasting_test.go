@@ -2,14 +2,12 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +21,7 @@ import (
 // a busy machine. It is far less than watchEvery.
 const endsWithin = 5 * time.Second
 
-// Lasting is all that lasts of one visitor, through one gateway: a websocket, events, an
+// A lasting is all that lasts of one visitor, through one gateway: a websocket, events, an
 // upload and a stream of gRPC. What comes to its end, at the app, says so in ended.
 type lasting struct {
 	t      *testing.T
@@ -234,22 +232,6 @@ func TestLastingEnds(t *testing.T) {
 	}
 }
 
-// followed has a gateway hear of changes.
-func followed(t *testing.T, g *Gateway) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var follow sync.WaitGroup
-	follow.Go(func() { g.Follow(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		follow.Wait()
-	})
-	eventually(t, "the gateway does not follow", func() bool {
-		_, ok := g.memory.feed.Current()
-		return ok
-	})
-}
-
 // replaceAt puts another configuration in use at a gateway.
 func replaceAt(t *testing.T, s *site, g *Gateway, next *config.Config) {
 	t.Helper()
@@ -271,9 +253,9 @@ func TestLastingEndsUnheard(t *testing.T) {
 		l.begin(path)
 	}
 	there.relay.Cut()
-	there.follows(false)
+	follows(t, there.Gateway, false)
 	signOut(t, s, b, s.url("wiki", ""))
 	there.relay.Mend()
-	there.follows(true)
+	follows(t, there.Gateway, true)
 	l.wantEnds("the sign-out was not heard of", kinds[:len(kinds)-1]...)
 }

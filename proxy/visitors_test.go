@@ -46,22 +46,28 @@ func (s *site) remembering(address string) *replica {
 		s.t.Fatal(err)
 	}
 	r.now = s.clock.Now
-	ctx, cancel := context.WithCancel(context.Background())
-	var follow sync.WaitGroup
-	follow.Go(func() { r.Follow(ctx) })
-	s.t.Cleanup(func() {
-		cancel()
-		follow.Wait()
-	})
-	r.follows(true)
+	followed(s.t, r.Gateway)
 	return r
 }
 
-// follows waits until the replica hears of changes, or does not.
-func (r *replica) follows(want bool) {
-	r.s.t.Helper()
-	eventually(r.s.t, fmt.Sprintf("the replica follows: want %v", want), func() bool {
-		_, ok := r.memory.feed.Current()
+// followed has a gateway hear of changes.
+func followed(t testing.TB, g *Gateway) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var follow sync.WaitGroup
+	follow.Go(func() { g.Follow(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		follow.Wait()
+	})
+	follows(t, g, true)
+}
+
+// follows waits until a gateway hears of changes, or does not.
+func follows(t testing.TB, g *Gateway, want bool) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the gateway follows: want %v", want), func() bool {
+		_, ok := g.memory.feed.Current()
 		return ok == want
 	})
 }
@@ -201,7 +207,7 @@ func TestUnheardChanges(t *testing.T) {
 		cookie := s.cookie(b)
 		there.warm(cookie)
 		there.relay.Cut()
-		there.follows(false)
+		follows(t, there.Gateway, false)
 		began := time.Now()
 		status, body := there.ask(cookie)
 		if status != 503 || !strings.Contains(body, codeStore) {
@@ -219,7 +225,7 @@ func TestUnheardChanges(t *testing.T) {
 		if status != 401 {
 			t.Errorf("after the sign-out that was not heard of: %d, want 401", status)
 		}
-		there.follows(true)
+		follows(t, there.Gateway, true)
 		if status, _ = there.ask(cookie); status != 401 {
 			t.Errorf("following again: %d, want 401", status)
 		}
@@ -234,7 +240,7 @@ func TestGrace(t *testing.T) {
 		stranger := s.cookie(s.signedIn("bob", s.url("wiki", "/")))
 		there.warm(cookie)
 		there.relay.Cut()
-		there.follows(false)
+		follows(t, there.Gateway, false)
 		if status, body := there.ask(cookie); status != 200 || !strings.Contains(body, "ann") {
 			t.Errorf("within the grace: %d, want 200", status)
 		}
