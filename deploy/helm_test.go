@@ -228,12 +228,17 @@ func TestChartExtAuthz(t *testing.T) {
 	}
 }
 
-// A document is an object of Kubernetes, as far as its names go.
+// A document is an object of Kubernetes: its names, and what a deployment runs.
 type document struct {
 	Kind     string
 	Metadata struct {
 		Name   string
 		Labels map[string]any
+	}
+	Spec struct {
+		Template struct {
+			Spec struct{ Containers []map[string]any }
+		}
 	}
 }
 
@@ -253,16 +258,8 @@ func documents(t *testing.T, text string) (all []document) {
 func TestChartLikeManifest(t *testing.T) {
 	t.Parallel()
 	containers := func(text string) []map[string]any {
-		for document := range strings.SplitSeq(text, "\n---\n") {
-			var d struct {
-				Kind string
-				Spec struct {
-					Template struct {
-						Spec struct{ Containers []map[string]any }
-					}
-				}
-			}
-			if err := yaml.Unmarshal([]byte(document), &d); err == nil && d.Kind == "Deployment" {
+		for _, d := range documents(t, text) {
+			if d.Kind == "Deployment" {
 				return d.Spec.Template.Spec.Containers
 			}
 		}
