@@ -16,8 +16,8 @@ type Tracing struct {
 	// http://127.0.0.1:4318/v1/traces. Required.
 	Endpoint string `yaml:"endpoint"`
 
-	// Headers go along, like Authorization: each names a secret (env:NAME or file:PATH).
-	// Default: none.
+	// Headers are sent along with them, like Authorization: the name of one, and the
+	// secret that is its value (env:NAME or file:PATH). Default: none.
 	Headers map[string]Secret `yaml:"headers"`
 
 	// CAFile holds the certificates (PEM) that the endpoint's must come from. Default:
@@ -27,9 +27,9 @@ type Tracing struct {
 	// Service is what the gateway is called in traces. Default: jitgate.
 	Service string `yaml:"service"`
 
-	// Sample is the share of requests whose trace is recorded, from 0 to 1, like 0.05. Of
-	// those that trusted_proxies send as a part of a trace, theirs decides; a trace of
-	// anybody else is linked to. Default: 1.
+	// Sample is the share of requests whose trace is recorded, from 0 to 1, like 0.05.
+	// Where one of trusted_proxies sends a request as a part of a trace, it is recorded if
+	// that proxy records it; a trace that anybody else sends is only linked to. Default: 1.
 	Sample float64 `yaml:"sample"`
 }
 
