@@ -42,9 +42,9 @@ type App struct {
 	Upstream string `yaml:"upstream"`
 
 	// Upstreams are its addresses where it has several, all of one scheme and none of
-	// them a Unix socket. They are asked in turn. To which no connection can be made, or
-	// whose certificate is not right, gets no requests for five seconds, and the next one
-	// is asked, since nothing was sent. Default: none.
+	// them a Unix socket. They are asked in turn. One to which no connection can be made,
+	// or whose certificate is not right, gets no requests for five seconds, and the next
+	// one is asked, since nothing was sent. Default: none.
 	Upstreams []string `yaml:"upstreams"`
 
 	// Health is a path that each of upstreams answers with 2xx, within two seconds, while
@@ -75,10 +75,10 @@ type App struct {
 	// Headers say who the visitor is. Default: {preset: forwarded}.
 	Headers Headers `yaml:"headers"`
 
-	// Endpoint is the path below which the app has links for signing in and out, where it
-	// was behind another program before: Login and Logout with the preset shibboleth,
-	// login and logout with mellon. They lead to the gateway's own, for all apps of the
-	// host. Default: /Shibboleth.sso or /mellon, none with other presets.
+	// Endpoint is the path below which the app has links for signing in and out, from when
+	// it was behind Shibboleth or Mellon: Login and Logout with the preset shibboleth,
+	// login and logout with mellon. There the gateway leads visitors of all apps on the
+	// host to its own pages. Default: /Shibboleth.sso or /mellon, none with other presets.
 	Endpoint string `yaml:"endpoint"`
 
 	// Body is the longest body of a request to it, or unlimited. Default: that of

@@ -46,8 +46,9 @@ type Config struct {
 	// is https. Default: none.
 	TLS *TLS `yaml:"tls"`
 
-	// TrustedProxies are the networks (CIDRs, or single addresses) whose
-	// X-Forwarded-For is believed. Default: none.
+	// TrustedProxies are the networks (CIDRs, or single addresses) of proxies in front,
+	// whose X-Forwarded-For is believed, who may ask about requests (forward_auth of an
+	// app, ext_authz), and whose traces go on here. Default: none.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
 	// Limits are how much of the gateway visitors may use.
@@ -101,7 +102,7 @@ type Config struct {
 	// Branding is what the gateway's own pages look like.
 	Branding Branding `yaml:"branding"`
 
-	// Groups are sets of users, worked out from their attributes at each login.
+	// Groups are sets of users, worked out from their attributes whenever a user is read.
 	// Default: none.
 	Groups []Group `yaml:"groups"`
 
