@@ -2,8 +2,8 @@
 # admin socket: no shell, no package manager, nothing that runs as root. Mount the
 # configuration and what it names at /etc/jitgate.
 #
-# The same source makes the same program, byte for byte, by the same Go: where it matters
-# from when an image is, pass --build-arg GO_IMAGE=golang@sha256:… of the one that you
+# The same source makes the same program, byte for byte, with the same Go. To make an image
+# again that is the same too, pass --build-arg GO_IMAGE=golang@sha256:… of the one that you
 # have looked at, and to buildx --output type=image,rewrite-timestamp=true with
 # SOURCE_DATE_EPOCH=0 in its environment.
 
