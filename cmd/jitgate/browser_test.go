@@ -106,6 +106,21 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
+// tabSignsIn opens a page for which ann has to sign in, and does.
+func tabSignsIn(tab *testenv.Tab, page string) {
+	tab.Open(page)
+	tab.See("input[type=password]")
+	tab.Type("input[name=username]", "ann")
+	tab.Type("input[type=password]", "ann\r")
+}
+
+// tabSignsOut signs out of the gateway, and everywhere.
+func tabSignsOut(tab *testenv.Tab, base string) {
+	tab.Open(base + "/.jitgate/logout")
+	tab.Click("form[method=post] button")
+	tab.At(base + "/.jitgate/logout?idp=everywhere")
+}
+
 // TestForwardAuthBrowser signs in and out with a real browser through each proxy that
 // there is.
 func TestForwardAuthBrowser(t *testing.T) {
@@ -118,19 +133,14 @@ func TestForwardAuthBrowser(t *testing.T) {
 			tab, page := browser.Apart(t), s.gateway.base+"/page?a=1&b=%2F"
 			signIn := func() {
 				t.Helper()
-				tab.Open(page)
-				tab.See("input[type=password]")
-				tab.Type("input[name=username]", "ann")
-				tab.Type("input[type=password]", "ann\r")
+				tabSignsIn(tab, page)
 				tab.At(page)
 				if got := tab.Text("pre"); !strings.Contains(got, `"X-Forwarded-User":["ann@acme.example"]`) {
 					t.Errorf("the app got %s", got)
 				}
 			}
 			signIn()
-			tab.Open(s.gateway.base + "/.jitgate/logout")
-			tab.Click("form[method=post] button")
-			tab.At(s.gateway.base + "/.jitgate/logout?idp=everywhere")
+			tabSignsOut(tab, s.gateway.base)
 			signIn()
 		})
 	}

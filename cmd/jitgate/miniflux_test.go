@@ -42,10 +42,7 @@ func TestMiniflux(t *testing.T) {
 		t.Fatalf("there are users: %s%s", ours, theirs)
 	}
 
-	tab.Open(g.base + "/categories")
-	tab.See("input[type=password]")
-	tab.Type("input[name=username]", "ann")
-	tab.Type("input[type=password]", "ann\r")
+	tabSignsIn(tab, g.base+"/categories")
 	tab.At(g.base + "/unread") // where the application sends whom it sees for the first time
 	if ours, theirs := users(); !strings.Contains(ours, `"ann@acme.example"`) || theirs != "ann@acme.example" {
 		t.Errorf("jitgate knows %s, and the application %q", ours, theirs)
@@ -59,9 +56,7 @@ func TestMiniflux(t *testing.T) {
 	}
 	tab.Picture("miniflux")
 	// Signed out, she is asked again.
-	tab.Open(g.base + "/.jitgate/logout")
-	tab.Click("form[method=post] button")
-	tab.At(g.base + "/.jitgate/logout?idp=everywhere")
+	tabSignsOut(tab, g.base)
 	tab.Open(g.base + "/categories")
 	tab.See("input[type=password]")
 }
