@@ -41,12 +41,15 @@ var forwardProxies = []forwardProxy{
 		return []string{"-X", "-d", dir, "-f", filepath.Join(dir, "apache.conf"),
 			"-C", "PidFile " + filepath.Join(dir, "apache.pid"), "-C", "DefaultRuntimeDir " + dir, "-C", "Mutex file:" + dir, "-E", "/dev/stderr", "-c", "ErrorLog /dev/stderr"}
 	}},
-	{"Envoy", testenv.Cached("envoy", "_bin", "envoy"), "deploy/testenv/install.sh", func(dir string) []string {
-		return []string{"-c", filepath.Join(dir, "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"}
-	}},
-	{"Envoy over HTTP", testenv.Cached("envoy", "_bin", "envoy"), "deploy/testenv/install.sh", func(dir string) []string {
-		return []string{"-c", filepath.Join(dir, "envoy-http.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"}
-	}},
+	envoy("Envoy", "envoy.yaml"),
+	envoy("Envoy over HTTP", "envoy-http.yaml"),
+}
+
+// envoy returns Envoy with one of its configurations.
+func envoy(name, file string) forwardProxy {
+	return forwardProxy{name, testenv.Cached("envoy", "_bin", "envoy"), "deploy/testenv/install.sh", func(dir string) []string {
+		return []string{"-c", filepath.Join(dir, file), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"}
+	}}
 }
 
 // forwarded are the headers that the app gets.
