@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"time"
@@ -24,8 +23,8 @@ const (
 	warnEvery, lookEvery = 24 * time.Hour, 10 * time.Second
 )
 
-// endsSoon reports whether a certificate has to be replaced now. One that is renewed by
-// itself is, when a third of its time is left, at the latest: it is late in the last quarter.
+// endsSoon reports whether a certificate has to be replaced now. One that an authority
+// renews should be another when a third of its time is left: in the last quarter it is late.
 func endsSoon(c proxy.Certificate, now time.Time) bool {
 	before := warnBefore
 	if c.Use == proxy.UseACME {
@@ -109,14 +108,8 @@ func (a *acmeCertificates) leaves() []proxy.Certificate {
 		if err != nil {
 			continue // none yet
 		}
-		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-			if block.Type != "CERTIFICATE" { // the key comes first
-				continue
-			}
-			if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
-				all = append(all, proxy.Certificate{Certificate: leaf, Use: proxy.UseACME})
-			}
-			break // what follows are the authority's
+		if pair, err := tls.X509KeyPair(data, data); err == nil { // the key is there too
+			all = append(all, proxy.Certificate{Certificate: pair.Leaf, Use: proxy.UseACME})
 		}
 	}
 	return all
