@@ -38,6 +38,7 @@ func (r *report) checkTracing(c *Tracing) {
 		return
 	}
 	r.checkEndpoint(c)
+	r.checkEndpointCA(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(c.Headers[name].Reveal()) {
 			r.add(join("tracing.headers", name), "%q and what it names are not a header; write one like Authorization: env:OTLP_AUTHORIZATION", name)
@@ -54,7 +55,7 @@ func (r *report) checkTracing(c *Tracing) {
 	}
 }
 
-// checkEndpoint checks where spans are posted to, and what its certificate must come from.
+// checkEndpoint checks where spans are posted to.
 func (r *report) checkEndpoint(c *Tracing) {
 	const example = "http://127.0.0.1:4318/v1/traces"
 	u, err := url.Parse(c.Endpoint)
@@ -70,9 +71,15 @@ func (r *report) checkEndpoint(c *Tracing) {
 	case u.Scheme == "http" && len(c.Headers) > 0 && !loopback(u.Hostname()):
 		r.add("tracing.endpoint", "%q is not safe for what is under headers, which would travel unencrypted; write https", c.Endpoint)
 	}
-	if r.has("tracing.ca_file") && u != nil && u.Scheme == "http" {
+}
+
+// checkEndpointCA checks what the endpoint's certificate must come from.
+func (r *report) checkEndpointCA(c *Tracing) {
+	switch u, _ := url.Parse(c.Endpoint); {
+	case !r.has("tracing.ca_file"):
+	case u != nil && u.Scheme == "http":
 		r.add("tracing.ca_file", "is given, but the endpoint is http; write https there, or remove this")
-	} else if r.has("tracing.ca_file") {
+	default:
 		r.checkClientTLS("tracing", &ClientTLS{CAFile: c.CAFile})
 		r.resolve(&c.CAFile)
 	}
