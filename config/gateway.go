@@ -195,10 +195,7 @@ func (r *report) checkACME(c *Config) {
 	if u := r.url("tls.acme.directory", a.Directory); u != nil && u.Scheme != "https" {
 		r.add("tls.acme.directory", "%q is not safe; write https", a.Directory)
 	}
-	if r.has("tls.acme.ca_file") {
-		r.checkClientTLS("tls.acme", &ClientTLS{CAFile: a.CAFile})
-		r.resolve(&a.CAFile)
-	}
+	r.checkCA("tls.acme.ca_file", &a.CAFile)
 }
 
 // url parses the address of a service. It returns nil after recording why not.

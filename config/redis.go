@@ -168,17 +168,22 @@ func (r *report) checkRedisServer(c *Redis) {
 	r.checkClientTLS("redis.tls", c.TLS)
 }
 
+// checkCA checks the file of certificates at key, if there is one.
+func (r *report) checkCA(key string, file *string) {
+	if !r.has(key) {
+		return
+	}
+	if pem, ok := r.read(key, file); ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		r.add(key, "%q holds no certificate in PEM; write a file that does", *file)
+	}
+}
+
 // checkClientTLS checks the section at key, which may be nil.
 func (r *report) checkClientTLS(key string, c *ClientTLS) {
 	if c == nil {
 		return
 	}
-	if r.has(key + ".ca_file") {
-		pem, ok := r.read(key+".ca_file", &c.CAFile)
-		if ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			r.add(key+".ca_file", "%q holds no certificate in PEM; write a file that does", c.CAFile)
-		}
-	}
+	r.checkCA(key+".ca_file", &c.CAFile)
 	if r.has(key+".cert_file") || r.has(key+".key_file") {
 		r.keyPair(key, &c.CertFile, &c.KeyFile)
 	}

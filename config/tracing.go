@@ -75,12 +75,9 @@ func (r *report) checkEndpoint(c *Tracing) {
 
 // checkEndpointCA checks what the endpoint's certificate must come from.
 func (r *report) checkEndpointCA(c *Tracing) {
-	switch u, _ := url.Parse(c.Endpoint); {
-	case !r.has("tracing.ca_file"):
-	case u != nil && u.Scheme == "http":
+	if u, err := url.Parse(c.Endpoint); r.has("tracing.ca_file") && err == nil && u.Scheme == "http" {
 		r.add("tracing.ca_file", "is given, but the endpoint is http; write https there, or remove this")
-	default:
-		r.checkClientTLS("tracing", &ClientTLS{CAFile: c.CAFile})
-		r.resolve(&c.CAFile)
+		return
 	}
+	r.checkCA("tracing.ca_file", &c.CAFile)
 }
