@@ -49,7 +49,7 @@ type event struct {
 // newEvent begins the event of a request.
 func (g *Gateway) newEvent(r *http.Request) *event {
 	ev := &event{id: newRequestID(), start: g.now(), host: r.Host}
-	ev.client, ev.forwarded = clientOf(r, g.trusted)
+	ev.client, ev.forwarded = g.clientOf(r)
 	return ev
 }
 
@@ -180,21 +180,18 @@ func (g *Gateway) trusts(addr netip.Addr) bool {
 // clientOf returns the address of the visitor, and the list for the upstream's
 // X-Forwarded-For. Only what trusted proxies say is believed: from the right,
 // up to the first address that is not one of theirs.
-func clientOf(r *http.Request, trusted []netip.Prefix) (client, forwarded string) {
+func (g *Gateway) clientOf(r *http.Request) (client, forwarded string) {
 	peer, ok := parseAddr(r.RemoteAddr)
 	if !ok {
 		return "", ""
 	}
-	isTrusted := func() bool {
-		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer) })
-	}
-	if client = peer.String(); !isTrusted() {
+	if client = peer.String(); !g.trusts(peer) {
 		return client, client
 	}
 	hops := []string{client}
 	list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(list) {
-		if !isTrusted() {
+		if !g.trusts(peer) {
 			break
 		}
 		if peer, ok = parseAddr(strings.TrimSpace(hop)); !ok {
