@@ -12,7 +12,8 @@ import (
 // watchEvery is how often the session of what lasts is looked at again.
 const watchEvery = 30 * time.Second
 
-// watchFrom is how long any other request may take before its session is watched too.
+// watchFrom is how long a request may take, unless it is a websocket, before its session is
+// watched too.
 const watchFrom = time.Second
 
 // watched returns a context for a passage. It ends with the session, and when the
