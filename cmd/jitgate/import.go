@@ -146,6 +146,9 @@ func (m *imported) userName(theirs string) {
 	m.names = append([]mapping{{"userName", theirs}}, m.names...)
 }
 
+// hasUserName reports whether userName was called, which puts that name first.
+func (m *imported) hasUserName() bool { return len(m.names) > 0 && m.names[0].ours == "userName" }
+
 // notWord matches what may not be in the names that are made up here.
 var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 

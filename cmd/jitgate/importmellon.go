@@ -89,7 +89,7 @@ func importMellon(data []byte) (*imported, error) {
 		return nil, errors.New("has no MellonIdPMetadataFile, or no location with MellonEnable auth")
 	}
 	m.note("Mellon has variables of all that is in an assertion; the preset sends what is under attributes, and the attribute of MellonUser as Mellon-userName")
-	if len(m.names) == 0 || m.names[0].ours != "userName" {
+	if !m.hasUserName() {
 		m.note("no MellonUser: it was the NameID that users were known by; name the attribute that userName is")
 	}
 	return m.imported, nil
@@ -278,7 +278,7 @@ func (m *mellonReader) header(d directive) {
 // renamedUser has the userName be an attribute by what it is called in assertions, where
 // MellonUser has the name of MellonSetEnv.
 func (m *mellonReader) renamedUser() {
-	if len(m.names) == 0 || m.names[0].ours != "userName" {
+	if !m.hasUserName() {
 		return
 	}
 	for _, n := range m.names[1:] {
