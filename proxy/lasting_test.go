@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -181,24 +182,14 @@ func TestLastingEnds(t *testing.T) {
 			s.ask("POST /users/"+a.Users[0].ID+"/block?directory=acme", 200, &a)
 		}, own},
 		{"the lifetime is over", nil, own},
-		{"the app is gone", func(t *testing.T, s *site, _ *testenv.Browser, at *Gateway) {
-			next := *s.cfg
-			next.Apps = next.Apps[1:2]
-			replaceAt(t, s, at, &next)
-		}, kinds},
-		{"no longer allowed", func(t *testing.T, s *site, _ *testenv.Browser, at *Gateway) {
-			next := *s.cfg
-			next.Apps = append([]config.App{}, next.Apps...)
-			for i := range next.Apps {
-				next.Apps[i].Allow = config.Allow{Groups: []string{"nobody"}}
+		{"the app is gone", reloaded(func(c *config.Config) { c.Apps = c.Apps[1:2] }), kinds},
+		{"no longer allowed", reloaded(func(c *config.Config) {
+			c.Apps = slices.Clone(c.Apps)
+			for i := range c.Apps {
+				c.Apps[i].Allow = config.Allow{Groups: []string{"nobody"}}
 			}
-			replaceAt(t, s, at, &next)
-		}, own},
-		{"the identity provider is gone", func(t *testing.T, s *site, _ *testenv.Browser, at *Gateway) {
-			next := *s.cfg
-			next.IdentityProviders = nil
-			replaceAt(t, s, at, &next)
-		}, own},
+		}), own},
+		{"the identity provider is gone", reloaded(func(c *config.Config) { c.IdentityProviders = nil }), own},
 	} {
 		for _, elsewhere := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, elsewhere: %t", test.why, elsewhere), func(t *testing.T) {
@@ -232,11 +223,15 @@ func TestLastingEnds(t *testing.T) {
 	}
 }
 
-// replaceAt puts another configuration in use at a gateway.
-func replaceAt(t *testing.T, s *site, g *Gateway, next *config.Config) {
-	t.Helper()
-	if err := g.Replace(Options{Config: next, Redis: g.redis, IdPs: s.idps, Users: g.users, Log: g.log}); err != nil {
-		t.Fatal(err)
+// reloaded is the end that another configuration brings.
+func reloaded(change func(*config.Config)) func(*testing.T, *site, *testenv.Browser, *Gateway) {
+	return func(t *testing.T, s *site, _ *testenv.Browser, at *Gateway) {
+		t.Helper()
+		next := *s.cfg
+		change(&next)
+		if err := at.Replace(Options{Config: &next, Redis: at.redis, IdPs: s.idps, Users: at.users, Log: at.log}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
