@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -169,7 +168,7 @@ func TestPoolNeverTwice(t *testing.T) {
 		}
 		var asked atomic.Int64
 		rude := func() string {
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			hangUp := func(w http.ResponseWriter, r *http.Request) {
 				asked.Add(1)
 				io.Copy(io.Discard, r.Body)
 				conn, _, err := http.NewResponseController(w).Hijack()
@@ -178,13 +177,11 @@ func TestPoolNeverTwice(t *testing.T) {
 					return
 				}
 				conn.Close()
-			}))
-			if scheme == "https" {
-				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.TLS()}}
-				server.StartTLS()
-			} else {
-				server.Start()
 			}
+			if scheme == "https" {
+				return tlsServer(t, certificate, false, hangUp)
+			}
+			server := httptest.NewServer(http.HandlerFunc(hangUp))
 			t.Cleanup(server.Close)
 			return server.URL
 		}

@@ -121,16 +121,10 @@ func TestPoolHandshake(t *testing.T) {
 		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
 			t.Parallel()
 			serve := func(c testenv.Certificate) string {
-				server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				return tlsServer(t, c, http2, func(w http.ResponseWriter, r *http.Request) {
 					body, _ := io.ReadAll(r.Body)
 					fmt.Fprintf(w, "%d %s", r.ProtoMajor, body)
-				}))
-				server.EnableHTTP2 = http2
-				server.TLS = &tls.Config{Certificates: []tls.Certificate{c.TLS()}}
-				server.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that come to nothing
-				server.StartTLS()
-				t.Cleanup(server.Close)
-				return server.URL
+				})
 			}
 			s, p := poolSite(t, ", upstream_tls: {server_name: app.internal, ca_file: "+dir+"/ca.crt}", serve(wrong), "https://"+hangsUp(t), serve(right))
 			for _, body := range []string{"", "a", strings.Repeat("b", 100_000), ""} {
@@ -144,6 +138,18 @@ func TestPoolHandshake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tlsServer returns the URL of an app with a certificate.
+func tlsServer(t *testing.T, c testenv.Certificate, http2 bool, h http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.EnableHTTP2 = http2
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{c.TLS()}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that come to nothing
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // hangsUp returns the address of a server that ends each connection.
