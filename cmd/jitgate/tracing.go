@@ -27,7 +27,7 @@ const (
 	// complainEvery is how often the log has that no spans can be sent.
 	complainEvery = time.Minute
 
-	// maxAttribute is the length of the longest attribute of a span, in bytes: a path can
+	// maxAttribute is the length of the longest attribute of a span, in characters: a path can
 	// be as long as the head of a request.
 	maxAttribute = 2048
 )
