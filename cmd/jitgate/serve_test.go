@@ -413,3 +413,43 @@ func TestDrain(t *testing.T) {
 		t.Errorf("exit status %d, want 0", code)
 	}
 }
+
+// TestArrival ends a gateway when a connection was accepted on which nothing was asked yet:
+// what comes soon is answered.
+func TestArrival(t *testing.T) {
+	t.Parallel()
+	idp, site := localIdP(t), newSite(t)
+	for range 3 {
+		g := site.start("127.0.0.1", 0, fmt.Sprintf(oneIdP, "{embedded: true}", idp.EntityID(), "http://127.0.0.1:1"))
+		address := strings.TrimPrefix(g.base, "http://")
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := answers(g.base+"/.jitgate/logout", http.StatusOK); err != nil { // which was accepted later
+			t.Fatal(err)
+		}
+		stopped := make(chan int, 1)
+		began := time.Now()
+		go func() { stopped <- g.stop() }()
+		for refused := 0; refused < 100; { // not once: more than the listener may have to close
+			if c, err := net.Dial("tcp", address); err == nil {
+				c.Close()
+			} else {
+				refused++
+			}
+		}
+		if _, err := io.WriteString(conn, "GET /.jitgate/logout HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Error(err)
+		}
+		inTime := time.Since(began) < arrivalTime/2 // as it may not be on a busy machine
+		answer, err := io.ReadAll(conn)
+		if inTime && (err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ")) {
+			t.Errorf("%v: %.100q, want an answer", err, answer)
+		}
+		if code := <-stopped; code != 0 {
+			t.Errorf("exit status %d, want 0", code)
+		}
+	}
+}
