@@ -176,10 +176,11 @@ func isFramed(r *http.Request) bool {
 	return false
 }
 
-// leaveFrame tells a visitor inside of another page to sign in beside it, to come back
-// here to rd.
-func (g *Gateway) leaveFrame(w http.ResponseWriter, r *http.Request, host, rd string) {
-	g.pages.Write(w, r, http.StatusUnauthorized, page.Frame{Site: g.siteOf(host), SignIn: g.loginURL(host, rd), Continue: g.origin(host) + rd})
+// leaveFrame tells a visitor inside of another page to sign in beside it, as they want it,
+// and to come back here.
+func (g *Gateway) leaveFrame(w http.ResponseWriter, r *http.Request, host string, form loginForm) {
+	signIn := g.loginURL(host, "") + "?" + form.query()
+	g.pages.Write(w, r, http.StatusUnauthorized, page.Frame{Site: g.siteOf(host), SignIn: signIn, Continue: g.origin(host) + form.rd})
 }
 
 // filter returns those names that are good.

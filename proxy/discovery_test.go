@@ -275,6 +275,10 @@ func TestFrame(t *testing.T) {
 				t.Errorf("the page in the frame lacks %s:\n%s", want, body)
 			}
 		}
+		_, body = s.get(b, s.url("wiki", "/.jitgate/login?rd=%2Fdeep&idp=acme&other=x"), framed...)
+		if want := `href="` + s.url("wiki", "/.jitgate/login?idp=acme&amp;rd=%2Fdeep") + `"`; !strings.Contains(body, want) {
+			t.Errorf("the sign-in page in the frame lacks %s:\n%s", want, body)
+		}
 		if _, err := b.Login(s.url("wiki", "/.jitgate/login?rd=%2Fdeep"), "", "ann", "secret"); err != nil {
 			t.Fatal(err)
 		}

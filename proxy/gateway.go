@@ -370,7 +370,7 @@ func (g *Gateway) sendToLogin(w http.ResponseWriter, r *http.Request, ev *event,
 	}
 	if isFramed(r) {
 		ev.outcome = outcomeSignIn
-		g.leaveFrame(w, r, to.host, to.again(r))
+		g.leaveFrame(w, r, to.host, loginForm{rd: to.again(r)})
 		return nil
 	}
 	ev.outcome = outcomeSignIn

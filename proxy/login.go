@@ -82,18 +82,19 @@ func (f loginForm) query() string {
 
 // serveLogin begins a login, or asks where to.
 func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, host string) error {
+	form, err := readLoginForm(w, r)
+	if err != nil {
+		return err
+	}
 	if isFramed(r) {
-		g.leaveFrame(w, r, host, safeReturn(r.URL.Query().Get("rd")))
+		form.rd = safeReturn(form.rd)
+		g.leaveFrame(w, r, host, form)
 		return nil
 	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode != "" && mode != "navigate" || dest != "" && dest != "document" {
 		// Somebody's image or script: it must not push out logins under way.
 		return badRequest(http.StatusForbidden, "sign-in page fetched with mode %q for %q", mode, dest)
-	}
-	form, err := readLoginForm(w, r)
-	if err != nil {
-		return err
 	}
 	if host != g.base.Hostname() {
 		return g.loginFrom(w, r, ev, host, form)
