@@ -23,6 +23,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 	if _, err := os.Stat(program); err != nil {
 		testenv.Need(t, "Helm", "deploy/testenv/install.sh")
 	}
+	testenv.Reads(t, "helm")
 	c := exec.Command(program, args...)
 	home := t.TempDir()
 	c.Env = append(os.Environ(), "HOME="+home, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)

@@ -38,6 +38,7 @@ var verifiers = []struct {
 // TestVerifiers has each of the apps verify tokens: those of the gateway and no others.
 func TestVerifiers(t *testing.T) {
 	t.Parallel()
+	testenv.Reads(t, "../../deploy/jwt")
 	for _, v := range verifiers {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()

@@ -31,6 +31,7 @@ func needPrometheus(t *testing.T) {
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	needPrometheus(t)
+	testenv.Reads(t, "../../deploy/prometheus")
 	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
 		c := exec.Command("promtool", args...)
 		c.Dir = "../../deploy/prometheus"

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -44,6 +45,21 @@ func Need(t testing.TB, what, install string) {
 		t.Fatalf("%s is missing; install it with: %s", what, install)
 	}
 	t.Skipf("%s is missing; install it with: %s", what, install)
+}
+
+// Reads has go test run a test again when something in a folder has changed that another
+// program reads: by itself it knows of what the test reads.
+func Reads(t testing.TB, folder string) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Cached returns the path of what install.sh puts into the user's cache, whether or not
