@@ -15,7 +15,7 @@ import (
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := testenv.Chromium(t)
-	port, err := freePorts(3)
+	port, err := testenv.FreePorts(3)
 	if err != nil {
 		t.Fatal(err)
 	}

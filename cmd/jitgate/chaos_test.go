@@ -101,7 +101,7 @@ type span struct{ from, to time.Time }
 // newChaosSite starts the gateways. Redis returns what their configurations say of it.
 func newChaosSite(t *testing.T, redis func(gate int) string) *chaosSite {
 	t.Helper()
-	first, err := freePorts(7)
+	first, err := testenv.FreePorts(7)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ type crashSite struct {
 // newCrashSite starts the gateway.
 func newCrashSite(t *testing.T) *crashSite {
 	t.Helper()
-	first, err := freePorts(2) // which nothing else gets while the gateway is down
+	first, err := testenv.FreePorts(2) // which nothing else gets while the gateway is down
 	if err != nil {
 		t.Fatal(err)
 	}

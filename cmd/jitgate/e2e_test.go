@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -218,23 +216,4 @@ func (r *replica) user(t *testing.T, name string) map[string]any {
 		t.Fatal(err)
 	}
 	return u
-}
-
-// freePorts returns the first of n free ports in a row. They are not of those
-// that the system hands out, which other tests may get at any moment.
-func freePorts(n int) (int, error) {
-	for range 100 {
-		first := 20000 + rand.IntN(10000)
-		free := true
-		for port := first; port < first+n && free; port++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if free = err == nil; free {
-				l.Close()
-			}
-		}
-		if free {
-			return first, nil
-		}
-	}
-	return 0, fmt.Errorf("no %d free ports in a row", n)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/jitgate/jitgate/deploy/testenv"
 	"github.com/jitgate/jitgate/samlsp/samltest"
 )
 
@@ -42,10 +42,9 @@ func TestScripts(t *testing.T) {
 // freePort NAME... sets each variable to a port that nobody listens on.
 func freePort(ts *testscript.TestScript, _ bool, names []string) {
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := testenv.FreePorts(1)
 		ts.Check(err)
-		defer l.Close()
-		ts.Setenv(name, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+		ts.Setenv(name, fmt.Sprint(port))
 	}
 }
 
@@ -54,7 +53,7 @@ func demoPorts(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: demoports NAME")
 	}
-	first, err := freePorts(3)
+	first, err := testenv.FreePorts(3)
 	ts.Check(err)
 	ts.Setenv(args[0], fmt.Sprint(first))
 }

@@ -439,6 +439,9 @@ func TestArrival(t *testing.T) {
 			} else {
 				refused++
 			}
+			if time.Since(began) > waitLimit {
+				t.Fatal("the gateway still lets visitors in")
+			}
 		}
 		if _, err := io.WriteString(conn, "GET /.jitgate/logout HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"); err != nil {
 			t.Error(err)

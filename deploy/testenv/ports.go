@@ -17,29 +17,40 @@ import (
 // test gets, be it of another package.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	port, err := freePort()
+	port, err := FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return port
 }
 
-// freePort tries ports that the system does not hand out by itself: such a one would
-// soon be somebody else's.
-func freePort() (int, error) {
+// FreePorts returns the first of n such ports in a row. They are none that the system hands
+// out by itself: such a one would soon be somebody else's.
+func FreePorts(n int) (int, error) {
 	for range 1000 {
-		port := 10000 + rand.IntN(10000)
-		if ok, err := ours.take(port); err != nil {
-			return 0, err
-		} else if !ok {
-			continue
+		first := 10000 + rand.IntN(10000-n)
+		free := true
+		for port := first; port < first+n && free; port++ {
+			ok, err := ours.take(port)
+			if err != nil {
+				return 0, err
+			}
+			free = ok && isFree(port)
 		}
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			l.Close()
-			return port, nil
+		if free {
+			return first, nil
 		}
 	}
-	return 0, errors.New("there is no free port from 10000 to 19999")
+	return 0, fmt.Errorf("there are no %d free ports in a row from 10000 to 19999", n)
+}
+
+// isFree reports whether nobody listens at a port.
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
 }
 
 // ports are those that tests of this program have got. Each is a byte of one file for all

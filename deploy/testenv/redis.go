@@ -206,7 +206,7 @@ func needRedis(t testing.TB) {
 func startServer(args []string) (*Server, error) {
 	var failed error
 	for range 3 {
-		port, err := freePort()
+		port, err := FreePorts(1)
 		if err != nil {
 			return nil, err
 		}
