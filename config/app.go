@@ -216,12 +216,12 @@ func (r *report) checkHealth(key string, a *App) {
 	}
 }
 
-// endpoints are the paths that links for signing in and out begin with, by preset.
-var endpoints = map[string]string{"shibboleth": "/Shibboleth.sso", "mellon": "/mellon"}
+// Endpoints are the defaults of endpoint, by preset.
+var Endpoints = map[string]string{"shibboleth": "/Shibboleth.sso", "mellon": "/mellon"}
 
 // checkLinks checks the endpoint of an app, and fills in its default.
 func (r *report) checkLinks(key string, a *App) {
-	usual := endpoints[a.Headers.Preset]
+	usual := Endpoints[a.Headers.Preset]
 	switch {
 	case !r.has(key):
 		a.Endpoint = usual

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/jitgate/jitgate/config"
 )
 
 func importCommand(std stdio) *cobra.Command {
@@ -206,8 +208,9 @@ func (m *imported) yaml(from string) string {
 }
 
 // links has an app's links for signing in and out go on working, by the path or URL that
-// they begin with, where it is not the usual one.
-func (m *imported) links(a *importedApp, at, usual string) {
+// they begin with, where it is not that of the app's preset.
+func (m *imported) links(a *importedApp, at string) {
+	usual := config.Endpoints[a.preset]
 	u, err := url.Parse(at)
 	switch {
 	case at == "" || at == usual:

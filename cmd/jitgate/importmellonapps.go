@@ -152,7 +152,7 @@ func (m *mellonReader) allow(h *mellonHost, p *mellonPlace) (groups []string, cl
 func (m *mellonReader) app(h *mellonHost, p *mellonPlace) importedApp {
 	groups, clear := m.allow(h, p)
 	a := importedApp{name: plainWord(h.name+p.path, "app"), host: h.name, path: strings.TrimSuffix(p.path, "/"), groups: groups, unclear: !clear, headers: p.headers, preset: "mellon"}
-	m.links(&a, p.endpoint, "/mellon")
+	m.links(&a, p.endpoint)
 	from, to := p.path, ""
 	for {
 		if to = cmp.Or(h.upstreams[from], m.hosts[0].upstreams[from]); to != "" || from == "/" || from == "." {

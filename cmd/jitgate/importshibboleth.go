@@ -90,7 +90,7 @@ func importShibboleth(data []byte, folder, attributeMap string) (*imported, erro
 	m.shibbolethUser(remoteUser)
 	m.shibbolethApps(&root)
 	for i := range m.apps {
-		m.links(&m.apps[i], handler, "/Shibboleth.sso")
+		m.links(&m.apps[i], handler)
 	}
 	if len(m.idps) == 0 {
 		return nil, errors.New("names no metadata of an identity provider")
