@@ -217,7 +217,7 @@ func (g *Gateway) unasked(w http.ResponseWriter, r *http.Request, ev *event, idp
 	end := g.portalTarget(res.relayState)
 	if g.idps[idp].unsolicited == "restart" {
 		again := loginForm{idp: idp, rd: end.Return}
-		redirect(w, http.StatusSeeOther, g.loginURL(end.Host, "")+"?"+again.query())
+		redirect(w, http.StatusSeeOther, g.ownURL(end.Host, "/login", again))
 		return nil
 	}
 	// Whether it is accepted is for the service provider to say.

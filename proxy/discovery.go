@@ -57,7 +57,7 @@ func (g *Gateway) discover(w http.ResponseWriter, r *http.Request, ev *event, fo
 	if form.asks() || len(all) == 1 {
 		if err := g.attempt(ev); err != nil {
 			if p, ok := errors.AsType[*problem](err); ok { // to what was asked for
-				p.link.URL = g.loginURL(g.base.Hostname(), "") + "?" + form.query()
+				p.link.URL = g.ownURL(g.base.Hostname(), "/login", form)
 			}
 			return err
 		}
@@ -179,8 +179,7 @@ func isFramed(r *http.Request) bool {
 // leaveFrame tells a visitor inside of another page to sign in beside it, as they want it,
 // and to come back here.
 func (g *Gateway) leaveFrame(w http.ResponseWriter, r *http.Request, host string, form loginForm) {
-	signIn := g.loginURL(host, "") + "?" + form.query()
-	g.pages.Write(w, r, http.StatusUnauthorized, page.Frame{Site: g.siteOf(host), SignIn: signIn, Continue: g.origin(host) + form.rd})
+	g.pages.Write(w, r, http.StatusUnauthorized, page.Frame{Site: g.siteOf(host), SignIn: g.ownURL(host, "/login", form), Continue: g.origin(host) + form.rd})
 }
 
 // filter returns those names that are good.

@@ -394,6 +394,16 @@ func (g *Gateway) loginURL(host, rd string) string {
 	return login + "?rd=" + url.QueryEscape(rd)
 }
 
+// ownURL returns the address of a page of ours on a host, to ask there for what a form
+// asks for.
+func (g *Gateway) ownURL(host, page string, form loginForm) string {
+	u := g.origin(host) + ownPrefix + page
+	if query := form.query(); query != "" {
+		u += "?" + query
+	}
+	return u
+}
+
 // siteOf returns what pages on a host are headed with: its name, if it is one
 // of ours.
 func (g *Gateway) siteOf(host string) string {

@@ -49,23 +49,19 @@ func (g *Gateway) follow(w http.ResponseWriter, r *http.Request, host string, l 
 	default:
 		return badMethod(w, r, "GET, POST")
 	}
-	sent, want := r.URL.Query(), make(url.Values)
+	var want loginForm
+	sent := r.URL.Query()
 	if l.back != "" && sent.Get(l.back) != "" {
 		to, rd, ok := g.goesOn(host, sent.Get(l.back))
 		if !ok {
 			return badRequest(http.StatusBadRequest, "%s %q is not at a host that is served", l.back, sent.Get(l.back))
 		}
-		host = to
-		want.Set("rd", rd)
+		host, want.rd = to, rd
 	}
-	if l.idp != "" && sent.Get(l.idp) != "" {
-		want.Set("entityID", sent.Get(l.idp))
+	if l.idp != "" {
+		want.entityID = sent.Get(l.idp)
 	}
-	to := g.origin(host) + ownPrefix + l.page
-	if len(want) > 0 {
-		to += "?" + want.Encode()
-	}
-	redirect(w, status, to)
+	redirect(w, status, g.ownURL(host, l.page, want))
 	return nil
 }
 

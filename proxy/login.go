@@ -106,7 +106,7 @@ func (g *Gateway) serveLogin(w http.ResponseWriter, r *http.Request, ev *event, 
 	if form.to != "" && g.now().Sub(end.Time) >= loginLifetime {
 		// The page was open for too long: have the other host begin again.
 		form.rd, form.to = end.Return, ""
-		redirect(w, http.StatusSeeOther, g.loginURL(end.Host, "")+"?"+form.query())
+		redirect(w, http.StatusSeeOther, g.ownURL(end.Host, "/login", form))
 		return nil
 	}
 	if !form.asks() {
@@ -158,7 +158,7 @@ func (g *Gateway) loginFrom(w http.ResponseWriter, r *http.Request, ev *event, h
 		return err
 	}
 	form.to, form.rd = to, ""
-	redirect(w, http.StatusFound, g.loginURL(g.base.Hostname(), "")+"?"+form.query())
+	redirect(w, http.StatusFound, g.ownURL(g.base.Hostname(), "/login", form))
 	return nil
 }
 
